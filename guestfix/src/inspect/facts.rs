@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Facts: everything that deciding may know about a guest. Plain values; no handles, no I/O.
+//!
+//! The public part is the document `guestfix.io/facts/v1`. [`Sources`] travels beside it inside
+//! guestfix (raw text of the files that may be edited, and directory listings), so that `plan` and
+//! every check are pure functions of facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::fs::{GuestPath, Metadata};
+use crate::volume::{Content, TableKind};
+
+/// What is known of a guest.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Facts {
+    /// Always `guestfix.io/facts/v1`.
+    pub schema: String,
+    /// The operating system.
+    pub guest: Guest,
+    /// How the guest starts.
+    pub firmware: Firmware,
+    /// The disks, in the order given.
+    pub disks: Vec<DiskFacts>,
+    /// The volumes on them.
+    pub volumes: Vec<VolumeFacts>,
+    /// The volume that holds the chosen root.
+    pub root: String,
+    /// Which volume is mounted where, root first.
+    pub mounts: Vec<MountFacts>,
+    /// The kernels, the default first.
+    pub kernels: Vec<KernelFacts>,
+    /// The network interfaces that the guest's files configure.
+    pub network: Vec<NicFacts>,
+    /// What VMware left in the guest.
+    pub vmware: VmwareFacts,
+    /// What an operator should know.
+    pub concerns: Vec<Concern>,
+    /// Raw material for `plan` and checks; not part of the document.
+    #[serde(default, skip_serializing_if = "Sources::is_empty")]
+    #[schemars(skip)]
+    pub sources: Sources,
+}
+
+/// The operating system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Guest {
+    /// `linux` or `windows`.
+    pub family: String,
+    /// os-release `ID` for Linux.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub distro: Option<String>,
+    /// Product name for Windows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub product: Option<String>,
+    /// os-release `PRETTY_NAME`, or what to call it.
+    pub pretty_name: String,
+    /// os-release `VERSION_ID`; empty for a rolling release.
+    pub version: String,
+    /// Build number (Windows).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub build: Option<String>,
+    /// `x86_64`, `aarch64`, `i386`, ...: from the ELF or PE header of a system binary.
+    pub arch: String,
+    /// Host name, where one is set.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hostname: Option<String>,
+}
+
+/// How the guest starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// PC BIOS.
+    Bios,
+    /// UEFI.
+    Efi,
+}
+
+/// One disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DiskFacts {
+    /// `disk0`, `disk1`, ...
+    pub name: String,
+    /// As given on the command line.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Partition table.
+    pub table: TableKind,
+    /// MBR signature or GPT GUID.
+    pub id: Option<String>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VolumeFacts {
+    /// Stable name, for example `disk0p1`.
+    pub name: String,
+    /// Start on its disk, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What its head says.
+    pub content: Content,
+    /// Partition UUID.
+    pub part_uuid: Option<String>,
+    /// GPT type GUID or MBR type.
+    pub part_type: Option<String>,
+    /// Partition name (GPT).
+    pub part_label: Option<String>,
+}
+
+/// A volume's place in the guest's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MountFacts {
+    /// The volume's name.
+    pub volume: String,
+    /// Where the guest mounts it.
+    pub at: String,
+    /// Bytes root may still write.
+    pub free_bytes: u64,
+    /// Inodes still free.
+    pub free_inodes: u64,
+}
+
+/// Where a kernel finds a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverAt {
+    /// Linked into the kernel.
+    BuiltIn,
+    /// A module file inside the initramfs.
+    Initramfs,
+    /// A module file on the root only: too late for the root disk's driver.
+    RootOnly,
+    /// Nowhere.
+    Missing,
+}
+
+/// One kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelFacts {
+    /// Release, as `uname -r` prints it.
+    pub version: String,
+    /// Path of the kernel image.
+    pub image: String,
+    /// The boot loader's default entry starts it.
+    pub default: bool,
+    /// A boot loader entry names it.
+    pub in_boot_menu: bool,
+    /// Directory of its modules, where it exists.
+    pub modules_dir: Option<String>,
+    /// Every driver that the target's buses need, by module name.
+    pub drivers: BTreeMap<String, DriverAt>,
+    /// Its initramfs, where it has one.
+    pub initramfs: Option<InitramfsFacts>,
+}
+
+/// One initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InitramfsFacts {
+    /// Path of the image.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// `initramfs-tools`, `dracut` or `unknown`.
+    pub generator: String,
+    /// Compression of each archive in it, in order (`none` for early microcode).
+    pub archives: Vec<String>,
+    /// Why it could not be read to its end.
+    pub damage: Option<String>,
+    /// The archive's real module directory for this kernel, symlinks in it resolved
+    /// (`usr/lib/modules/6.1.0-1-amd64`); absent when it holds no modules of this kernel.
+    pub modules_dir: Option<String>,
+    /// Module names inside, `-` written as `_`.
+    pub modules: BTreeSet<String>,
+    /// Device names that its embedded configuration waits for, with the file that names each.
+    pub device_names: Vec<EmbeddedDevice>,
+}
+
+/// A device that an initramfs names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EmbeddedDevice {
+    /// The file in the archive.
+    pub file: String,
+    /// The device as written there.
+    pub device: String,
+}
+
+/// A network interface as the guest's files configure it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NicFacts {
+    /// Interface name, for example `ens192`.
+    pub name: String,
+    /// Hardware address, where a file names one (lower case, colons).
+    pub mac: Option<String>,
+    /// `dhcp`, `static` or `manual`.
+    pub method: String,
+    /// Addresses with prefix length.
+    pub addresses: Vec<String>,
+    /// The file that configures it.
+    pub file: String,
+}
+
+/// What VMware left.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VmwareFacts {
+    /// Installed packages of VMware Tools.
+    pub packages: Vec<String>,
+    /// Enabled units of VMware Tools.
+    pub units: Vec<String>,
+    /// A tarball installation's database exists.
+    pub tarball: bool,
+}
+
+/// How bad a concern is; the words of Forklift's validation.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Category {
+    /// The guest will not work.
+    Critical,
+    /// Something will differ or is left to do.
+    Warning,
+    /// Good to know.
+    Information,
+}
+
+/// Something an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Concern {
+    /// Stable kebab-case identifier.
+    pub id: String,
+    /// How bad it is.
+    pub category: Category,
+    /// One sentence, and what to do.
+    pub message: String,
+}
+
+impl Concern {
+    /// A concern of any category.
+    pub fn new(category: Category, id: &str, message: impl Into<String>) -> Self {
+        Self {
+            id: id.to_owned(),
+            category,
+            message: message.into(),
+        }
+    }
+
+    /// Something will differ or is left to do.
+    pub fn warning(id: &str, message: impl Into<String>) -> Self {
+        Self::new(Category::Warning, id, message)
+    }
+
+    /// The guest will not work.
+    pub fn critical(id: &str, message: impl Into<String>) -> Self {
+        Self::new(Category::Critical, id, message)
+    }
+
+    /// Good to know.
+    pub fn information(id: &str, message: impl Into<String>) -> Self {
+        Self::new(Category::Information, id, message)
+    }
+}
+
+/// Raw material gathered once: what an OS room's `gather` recorded for its own pure topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sources {
+    /// Files that may be edited or are decided upon, by the path the topic asks for.
+    pub files: BTreeMap<String, SourceFile>,
+    /// Directory listings, names as text.
+    pub dirs: BTreeMap<String, Vec<String>>,
+    /// Symlinks: path to target.
+    pub links: BTreeMap<String, String>,
+}
+
+/// One gathered file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Where it really lies: every symlink resolved.
+    pub real: GuestPath,
+    /// Its attributes.
+    pub meta: Metadata,
+    /// Its bytes.
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+}
+
+impl Sources {
+    /// Nothing gathered.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.dirs.is_empty() && self.links.is_empty()
+    }
+
+    /// A gathered file's bytes.
+    pub fn bytes(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(|file| file.content.as_slice())
+    }
+
+    /// A gathered file as text, where it is UTF-8.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        self.bytes(path)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    /// True when the path was gathered as a file, directory or link.
+    pub fn has(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+            || self.dirs.contains_key(path)
+            || self.links.contains_key(path)
+    }
+
+    /// A listed directory's names; empty when it was not there.
+    pub fn dir(&self, path: &str) -> &[String] {
+        self.dirs.get(path).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Facts {
+    /// The volume of that name.
+    pub fn volume(&self, name: &str) -> Option<&VolumeFacts> {
+        self.volumes.iter().find(|volume| volume.name == name)
+    }
+
+    /// Without [`Sources`]: the published document.
+    #[must_use]
+    pub fn document(&self) -> Self {
+        Self {
+            sources: Sources::default(),
+            ..self.clone()
+        }
+    }
+
+    /// The volume that a device name of the old machine meant: `/dev/sda1`, `/dev/disk/by-*/...`,
+    /// `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=`.
+    ///
+    /// `/dev/sdX`, `/dev/hdX`, `/dev/vdX` and `/dev/nvmeXn1` are taken in the order of the disks
+    /// given, as VMware presents them.
+    pub fn volume_of_device(&self, device: &str) -> Option<&VolumeFacts> {
+        let by = |f: &dyn Fn(&VolumeFacts) -> Option<&String>, want: &str| {
+            self.volumes
+                .iter()
+                .find(|v| f(v).is_some_and(|have| have.eq_ignore_ascii_case(want)))
+        };
+        let tagged = device
+            .split_once('=')
+            .map(|(tag, value)| (tag, value.trim_matches('"')));
+        let by_dir = device
+            .strip_prefix("/dev/disk/by-")
+            .and_then(|rest| rest.split_once('/'));
+        match tagged.or(by_dir) {
+            Some(("UUID" | "uuid", value)) => by(&|v| v.content.uuid.as_ref(), value),
+            Some(("LABEL" | "label", value)) => self
+                .volumes
+                .iter()
+                .find(|v| v.content.label.as_deref() == Some(value)),
+            Some(("PARTUUID" | "partuuid", value)) => by(&|v| v.part_uuid.as_ref(), value),
+            Some(("PARTLABEL" | "partlabel", value)) => self
+                .volumes
+                .iter()
+                .find(|v| v.part_label.as_deref() == Some(value)),
+            Some(_) => None,
+            None => self.volume(&kernel_name_to_volume(device)?),
+        }
+    }
+}
+
+/// `/dev/sdb3` -> `disk1p3`; `None` for anything else.
+fn kernel_name_to_volume(device: &str) -> Option<String> {
+    let name = device.strip_prefix("/dev/")?;
+    if let Some(rest) = name.strip_prefix("nvme") {
+        let (disk, rest) = rest.split_once("n1")?;
+        let disk: u32 = disk.parse().ok()?;
+        return match rest.strip_prefix('p') {
+            Some(part) => Some(format!("disk{disk}p{}", part.parse::<u32>().ok()?)),
+            None => rest.is_empty().then(|| format!("disk{disk}")),
+        };
+    }
+    let rest = ["sd", "hd", "vd", "xvd"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))?;
+    let letters: &str = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+    if letters.is_empty() || letters.len() > 2 || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
+    let disk = letters.bytes().fold(0_u32, |n, letter| {
+        n.saturating_mul(26)
+            .saturating_add(u32::from(letter.saturating_sub(b'a')).saturating_add(1))
+    });
+    let disk = disk.checked_sub(1)?;
+    let part = rest.strip_prefix(letters)?;
+    if part.is_empty() {
+        return Some(format!("disk{disk}"));
+    }
+    Some(format!("disk{disk}p{}", part.parse::<u32>().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_names_follow_disk_order() {
+        for (device, want) in [
+            ("/dev/sda1", Some("disk0p1")),
+            ("/dev/sdb", Some("disk1")),
+            ("/dev/vdc12", Some("disk2p12")),
+            ("/dev/sdaa1", Some("disk26p1")),
+            ("/dev/nvme0n1p2", Some("disk0p2")),
+            ("/dev/mapper/vg-root", None),
+            ("/dev/sd1", None),
+            ("/dev/fd0", None),
+        ] {
+            assert_eq!(kernel_name_to_volume(device).as_deref(), want, "{device}");
+        }
+    }
+}

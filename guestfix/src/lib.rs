@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! guestfix makes the disks of a VMware guest boot on KubeVirt: in place, undoable, with proof.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! disk -> volume -> fs -> inspect -> plan -> linux | windows -> apply -> verify -> commit -> re-read -> report
+//! ```
+#![deny(missing_docs)]
+
+pub mod boot;
+pub mod disk;
+pub mod error;
+pub mod fs;
+pub mod host;
+pub mod inspect;
+pub mod linux;
+pub mod plan;
+pub mod verify;
+pub mod volume;
+
+pub use error::{Error, Kind, Result};

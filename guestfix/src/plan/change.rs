@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One change to a guest: a closed list of actions, each with its reason.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::fs::GuestPath;
+
+/// A change and why it is made. In JSON the action's own payload is left out; its meaning to a
+/// person is `kind`, `path`, `why` and `diff`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// The topic that proposed it, for example `fstab`.
+    pub topic: String,
+    /// The action's kind, for example `write-file`.
+    pub kind: String,
+    /// The guest path it is about.
+    pub path: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Unified diff, or a listing for binary content.
+    pub diff: Option<String>,
+    /// True when a guest program decides what it does: the diff is then not complete.
+    pub opaque: bool,
+    /// A change whose failure is a Warning and not the end of the conversion.
+    #[serde(default)]
+    pub optional: bool,
+    /// What to do. Not part of the published document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub action: Option<Action>,
+}
+
+/// Owner and mode of a file that does not exist yet. A file that exists keeps its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attrs {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Attrs {
+    /// Root's, mode 0644.
+    pub const FILE: Self = Self {
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    /// Root's, mode 0755.
+    pub const PROGRAM: Self = Self {
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
+}
+
+/// What to do to the guest. Paths are the guest's and are resolved beneath its root when it is
+/// done; a symlink on the way is followed as the guest would follow it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Sets a file's whole content, in place: inode, owner, mode, xattrs and hard links stay. A
+    /// missing file is made with `attrs`, missing directories with mode 0755.
+    WriteFile {
+        /// The file.
+        path: GuestPath,
+        /// SHA-256 of the content the plan was made from; `None`: it did not exist. Applying
+        /// stops when that is no longer so.
+        before: Option<String>,
+        /// The new content.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+        /// For a new file.
+        attrs: Attrs,
+    },
+    /// Removes a file or symlink; nothing to do when it is absent.
+    RemoveFile {
+        /// The file.
+        path: GuestPath,
+    },
+    /// Makes a symlink, replacing a symlink or nothing (never a file or directory).
+    Symlink {
+        /// Where.
+        path: GuestPath,
+        /// The target as written.
+        target: String,
+    },
+    /// Appends one cpio archive to an initramfs.
+    AppendInitramfs {
+        /// The initramfs.
+        path: GuestPath,
+        /// What the archive holds, parents before children.
+        members: Vec<Member>,
+    },
+    /// Runs a program of the guest in the sandbox, with the guest's root as `/`.
+    RunGuest {
+        /// Program (absolute) and arguments.
+        argv: Vec<String>,
+        /// Seconds until it is ended and counts as failed.
+        timeout_s: u32,
+    },
+}
+
+/// One member of a cpio archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Path in the archive, without a leading slash.
+    pub name: String,
+    /// What it is.
+    pub what: MemberKind,
+}
+
+/// What a cpio member is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberKind {
+    /// A directory, mode 0755.
+    Dir,
+    /// A file with these bytes, mode 0644.
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A copy of a guest file, mode 0644.
+    Copy(GuestPath),
+}
+
+impl Action {
+    /// The word for it in JSON and text.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::WriteFile { .. } => "write-file",
+            Self::RemoveFile { .. } => "remove-file",
+            Self::Symlink { .. } => "symlink",
+            Self::AppendInitramfs { .. } => "append-initramfs",
+            Self::RunGuest { .. } => "run-guest-program",
+        }
+    }
+
+    /// The guest path it is about.
+    pub fn path(&self) -> String {
+        match self {
+            Self::WriteFile { path, .. }
+            | Self::RemoveFile { path }
+            | Self::Symlink { path, .. }
+            | Self::AppendInitramfs { path, .. } => path.display(),
+            Self::RunGuest { argv, .. } => argv.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+impl Change {
+    /// A change by `topic`, with the diff of `before` and what the action writes.
+    pub fn new(topic: &str, why: impl Into<String>, action: Action, before: Option<&[u8]>) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            kind: action.kind().to_owned(),
+            path: action.path(),
+            why: why.into(),
+            diff: super::render::diff(&action, before),
+            opaque: matches!(action, Action::RunGuest { .. }),
+            optional: false,
+            action: Some(action),
+        }
+    }
+
+    /// Its failure is a Warning only.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// Sets a gathered file's content (or makes the file), unless it already is so.
+    pub fn edit(
+        topic: &str,
+        why: impl Into<String>,
+        sources: &crate::inspect::facts::Sources,
+        path: &str,
+        content: impl Into<Vec<u8>>,
+    ) -> Option<Self> {
+        let content = content.into();
+        let old = sources.files.get(path);
+        if old.is_some_and(|file| file.content == content) {
+            return None;
+        }
+        let action = Action::WriteFile {
+            path: old.map_or_else(|| GuestPath::new(path), |file| file.real.clone()),
+            before: old.map(|file| super::render::sha256_hex(&file.content)),
+            content,
+            attrs: Attrs::FILE,
+        };
+        Some(Self::new(
+            topic,
+            why,
+            action,
+            old.map(|file| file.content.as_slice()),
+        ))
+    }
+}

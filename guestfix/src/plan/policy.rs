@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the operator chose.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How an initramfs gets its virtio drivers.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum InitramfsMode {
+    /// The first of keep, splice and rebuild that works.
+    #[default]
+    Auto,
+    /// Leave it: it must already hold the drivers.
+    Keep,
+    /// Append the missing modules as one cpio archive; no guest program runs.
+    Splice,
+    /// Run the guest's own tool in the sandbox.
+    Rebuild,
+}
+
+/// A network card of the new VM, as given by `--nic NAME=MAC`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicChoice {
+    /// Interface name in the guest.
+    pub name: String,
+    /// Hardware address, lower case with colons.
+    pub mac: String,
+}
+
+/// What the operator chose.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// `--initramfs`.
+    pub initramfs: InitramfsMode,
+    /// `--no-guest-code`: no program of the guest is run.
+    pub no_guest_code: bool,
+    /// `--root`: the volume to convert when several hold an operating system.
+    pub root: Option<String>,
+    /// `--nic`.
+    pub nics: Vec<NicChoice>,
+}

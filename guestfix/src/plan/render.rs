@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Changes as a person reads them.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use super::change::{Action, Member, MemberKind};
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+/// What an action does, as a unified diff or a listing.
+pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
+    match action {
+        Action::WriteFile { path, content, .. } => {
+            Some(content_diff(&path.display(), before, content))
+        }
+        Action::RemoveFile { path } => Some(format!("- {path}\n")),
+        Action::Symlink { path, target } => Some(format!("+ {path} -> {target}\n")),
+        Action::AppendInitramfs { members, .. } => Some(listing(members)),
+        Action::RunGuest { argv, .. } => Some(format!("$ {}\n", argv.join(" "))),
+    }
+}
+
+fn content_diff(path: &str, before: Option<&[u8]>, after: &[u8]) -> String {
+    let old = before.map_or(Ok(""), std::str::from_utf8);
+    let (Ok(old), Ok(new)) = (old, std::str::from_utf8(after)) else {
+        let old_len = before.map_or(0, <[u8]>::len);
+        return format!("binary file, {old_len} -> {} bytes\n", after.len());
+    };
+    let from = if before.is_some() {
+        format!("a{path}")
+    } else {
+        "/dev/null".to_owned()
+    };
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(2)
+        .header(&from, &format!("b{path}"))
+        .to_string()
+}
+
+fn listing(members: &[Member]) -> String {
+    let mut out = String::new();
+    for member in members {
+        let _ = match &member.what {
+            MemberKind::Dir => continue,
+            MemberKind::Bytes(bytes) => writeln!(out, "+ {} ({} bytes)", member.name, bytes.len()),
+            MemberKind::Copy(from) => writeln!(out, "+ {} (copy of {from})", member.name),
+        };
+    }
+    out
+}

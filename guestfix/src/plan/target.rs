@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the KubeVirt VM must offer for this guest.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::inspect::facts::Firmware;
+
+/// A disk bus of KubeVirt (`spec.domain.devices.disks[].disk.bus`).
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Bus {
+    /// virtio-blk.
+    #[default]
+    Virtio,
+    /// virtio-scsi.
+    Scsi,
+    /// SATA (AHCI).
+    Sata,
+}
+
+/// The recommended VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Target {
+    /// How it must start.
+    pub firmware: Firmware,
+    /// Bus of the disks.
+    pub disk_bus: Bus,
+    /// NIC model, KubeVirt's word (`virtio`).
+    pub nic_model: String,
+    /// Machine type (`q35`, `virt`).
+    pub machine: String,
+    /// Secure Boot can stay on.
+    pub secure_boot: bool,
+    /// A TPM is needed.
+    pub tpm: bool,
+    /// The guest keeps its hardware clock in `utc` or `localtime`.
+    pub clock: String,
+}
