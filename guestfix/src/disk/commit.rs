@@ -82,7 +82,7 @@ impl Commit<'_> {
     /// Runs the commit. When it returns `Ok`, every byte was read back from the medium.
     ///
     /// # Errors
-    /// `Host`/`commit-incomplete`: the journal is complete and [`super::recover`] finishes it.
+    /// `Host`/`commit-incomplete`: the journal is complete and [`super::recover()`] finishes it.
     /// After every other error the disks are exactly as they were: `Host`/`no-space`,
     /// `Refused`/`pending-journal`, `Refused`/`disk-replaced` when a disk changed meanwhile.
     pub fn run(&self) -> Result<Committed> {

@@ -6,7 +6,10 @@
 //! `point(<point>, <n>)` is reached: no destructor runs, as in a power cut. In unit tests a thread
 //! can ask to be stopped at its k-th point, so that every step of a commit is tried.
 
+#[cfg(not(test))]
 use crate::error::Result;
+#[cfg(test)]
+pub(crate) use simulated::{CODE, alive, point, stop_after};
 
 /// A place where the process may be made to die: the `n`-th step of `name`, from 0.
 ///
@@ -66,6 +69,3 @@ mod simulated {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) use simulated::{CODE, alive, point, stop_after};

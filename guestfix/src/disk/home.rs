@@ -24,6 +24,8 @@ pub(crate) const JOURNAL: &str = "journal";
 pub(crate) const JOURNAL_NEW: &str = "journal.new";
 const IDENTITY: &str = "identity.json";
 const LOCK: &str = "lock";
+/// `list` holds each lock for an instant: whoever finds it taken asks again a few times.
+const RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Which disk it is: a path on this host, or a claim of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,10 +260,11 @@ impl Home {
             return Err(full(have));
         }
         for (file, size) in files {
-            match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, *size) {
-                Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => return Err(full(have)),
-                // Not every filesystem can; statvfs has been asked.
-                Ok(()) | Err(_) => {}
+            // Other failures: not every filesystem can do it, and statvfs has been asked.
+            if let Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) =
+                rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, *size)
+            {
+                return Err(full(have));
             }
         }
         Ok(())
@@ -286,7 +289,7 @@ impl Home {
 fn guest_id(disks: &[DiskIdentity]) -> Result<String> {
     let mut keys: Vec<String> = disks.iter().map(DiskIdentity::key).collect();
     keys.sort();
-    if let Some([key, _]) = keys.array_windows().find(|[a, b]| a == b) {
+    if let Some((key, _)) = keys.iter().zip(keys.iter().skip(1)).find(|(a, b)| a == b) {
         let message = format!("{key} was given twice");
         return Err(Error::new(crate::Kind::Usage, "same-disk-twice", message));
     }
@@ -313,7 +316,11 @@ fn lock(dir: &Path, exclusive: bool) -> Result<File> {
     } else {
         FlockOperation::NonBlockingLockShared
     };
-    for _ in 0..8 {
+    let mut taken = None;
+    for attempt in 0..8 {
+        if attempt > 0 {
+            std::thread::sleep(RETRY);
+        }
         if exclusive {
             make_dir(dir)?;
         }
@@ -327,7 +334,10 @@ fn lock(dir: &Path, exclusive: bool) -> Result<File> {
         let file = options.open(&path).map_err(|e| state_dir_error(dir, &e))?;
         match rustix::fs::flock(&file, operation) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(busy(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                taken = Some(file);
+                continue;
+            }
             Err(e) => return Err(state_dir_error(dir, &e.into())),
         }
         let ours = file.metadata().map_err(|e| state_dir_error(dir, &e))?.ino();
@@ -335,10 +345,8 @@ fn lock(dir: &Path, exclusive: bool) -> Result<File> {
             return Ok(file);
         }
     }
-    Err(Error::refused(
-        "busy",
-        "the guest's state directory is being removed",
-    ))
+    let removed = || Error::refused("busy", "the guest's state directory is being removed");
+    Err(taken.map_or_else(removed, busy))
 }
 
 fn busy(mut file: File) -> Error {

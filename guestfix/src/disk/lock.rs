@@ -23,9 +23,6 @@ const CONSISTENT_READ: u8 = 0;
 const WRITE: u8 = 1;
 const RESIZE: u8 = 3;
 
-/// Permissions that nobody else may use, in either mode: the content must hold still.
-const UNSHARED: [u8; 2] = [WRITE, RESIZE];
-
 /// Locks on a disk's file, held until this is dropped (or the last descriptor of the open file
 /// description it was taken on is closed). Take one at a time on an open file description: dropping
 /// one releases the bytes of all.
@@ -41,19 +38,23 @@ impl ImageLock {
     /// # Errors
     /// `Refused`/`in-use`; `Host`/`io` where the filesystem has no locks.
     pub fn shared_read(file: &File) -> Result<Self> {
-        Self::take(file, &[CONSISTENT_READ])
+        Self::take(file, &[CONSISTENT_READ], &[WRITE, RESIZE])
     }
 
-    /// For convert, undo and recover: refuses while a virtual machine uses the disk; one that starts
-    /// meanwhile fails with `Failed to get "write" lock`.
+    /// For convert, undo and recover: refuses while a virtual machine or a qemu tool has the disk
+    /// open; one that comes meanwhile fails with `Failed to get "consistent read" lock`.
+    ///
+    /// Readers are kept out too: QEMU lets a reader of a raw disk share it with writers, and a copy
+    /// made during a commit would be half old and half new.
     ///
     /// # Errors
     /// `Refused`/`in-use`; `Host`/`io` where the filesystem has no locks.
     pub fn exclusive(file: &File) -> Result<Self> {
-        Self::take(file, &[CONSISTENT_READ, WRITE, RESIZE])
+        let all = [CONSISTENT_READ, WRITE, RESIZE];
+        Self::take(file, &all, &all)
     }
 
-    fn take(file: &File, used: &[u8]) -> Result<Self> {
+    fn take(file: &File, used: &[u8], unshared: &[u8]) -> Result<Self> {
         let file = file
             .try_clone()
             .map_err(|e| Error::io("cannot lock the disk", e))?;
@@ -62,14 +63,14 @@ impl ImageLock {
         for &bit in used {
             lock.set(USED_BASE + i64::from(bit), libc::F_RDLCK)?;
         }
-        for bit in UNSHARED {
+        for &bit in unshared {
             lock.set(UNSHARED_BASE + i64::from(bit), libc::F_RDLCK)?;
         }
         for &bit in used {
             lock.test(UNSHARED_BASE + i64::from(bit), "does not share it")?;
         }
-        for bit in UNSHARED {
-            lock.test(USED_BASE + i64::from(bit), "may write to it")?;
+        for &bit in unshared {
+            lock.test(USED_BASE + i64::from(bit), "uses it")?;
         }
         Ok(lock)
     }
@@ -186,7 +187,7 @@ mod tests {
         let lock = ImageLock::exclusive(&file).unwrap();
         let (ok, text) = qemu_io(&image, &["-f", "raw", "-c", "read 0 512"]);
         assert!(
-            !ok && text.contains("Failed to get \"write\" lock"),
+            !ok && text.contains("Failed to get \"consistent read\" lock"),
             "{text}"
         );
         let (ok, _) = qemu_io(&image, &["-r", "-f", "raw", "-c", "read 0 512"]);

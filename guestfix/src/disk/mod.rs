@@ -6,9 +6,9 @@
 //!
 //! | file in the guest's [`Home`] | means |
 //! |---|---|
-//! | `*.new` alone                | preparing; the disks are untouched, [`recover`] drops it |
-//! | `journal`                    | the point of no return; [`recover`] finishes it |
-//! | `undo-0001`, `undo-0002`, ...| committed and re-read; [`undo`] takes the newest back |
+//! | `*.new` alone                | preparing; the disks are untouched, [`recover()`] drops it |
+//! | `journal`                    | the point of no return; [`recover()`] finishes it |
+//! | `undo-0001`, `undo-0002`, ...| committed and re-read; [`undo()`] takes the newest back |
 
 use crate::error::{Error, Result};
 
@@ -29,6 +29,10 @@ pub mod undo;
 mod crash_tests;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod transaction_tests;
+#[cfg(test)]
+mod world;
 
 pub use commit::{Commit, CommitDisk, Committed, Fingerprint, OpenDisk};
 pub use home::{DiskIdentity, Home};

@@ -79,10 +79,16 @@ pub(super) fn refuse_pending_elsewhere(
     disks: &[DiskIdentity],
 ) -> Result<()> {
     let keys: Vec<String> = disks.iter().map(DiskIdentity::key).collect();
-    for other in list(state_dir)?
-        .iter()
-        .filter(|other| other.pending && other.id != id)
-    {
+    let guests = state_dir.join("guests");
+    for other in names(&guests)?.iter().filter(|other| *other != id) {
+        // No lock is taken: a look at others must not make them seem busy.
+        let dir = guests.join(other);
+        if !dir.join(JOURNAL).exists() {
+            continue;
+        }
+        let Some(other) = read_identity(&dir) else {
+            continue;
+        };
         if let Some(shared) = other.disks.iter().find(|disk| keys.contains(&disk.key())) {
             let all: Vec<&str> = other.disks.iter().map(|disk| disk.path.as_str()).collect();
             return Err(Error::refused(

@@ -143,7 +143,7 @@ proptest! {
     fn every_flipped_bit_is_noticed(at in any::<prop::sample::Index>(), bit in 0..8) {
         let mut bytes = write(&sample());
         let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1_u8 << bit;
         prop_assert!(read(&bytes).is_err());
     }
 
