@@ -1,7 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Disks: where a guest's bytes lie, how they are read, overlaid, committed and given back.
+//!
+//! A conversion writes into an [`Overlay`] and never to the disk. When everything has been checked,
+//! [`Commit`] copies the overlay's changes to the disks of the guest, all or nothing:
+//!
+//! | file in the guest's [`Home`] | means |
+//! |---|---|
+//! | `*.new` alone                | preparing; the disks are untouched, [`recover()`] drops it |
+//! | `journal`                    | the point of no return; [`recover()`] finishes it |
+//! | `undo-0001`, `undo-0002`, ...| committed and re-read; [`undo()`] takes the newest back |
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+pub mod commit;
+pub mod fault;
+pub mod home;
+pub mod in_use;
+pub mod lock;
+pub mod overlay;
+mod prepare;
+pub mod raw;
+pub mod record;
+pub mod recover;
+mod settle;
+pub mod undo;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod transaction_tests;
+#[cfg(test)]
+mod world;
+
+pub use commit::{Commit, CommitDisk, Committed, Fingerprint, OpenDisk};
+pub use home::{DiskIdentity, Home};
+pub use lock::ImageLock;
+pub use overlay::{Extent, Overlay};
+pub use raw::Raw;
+pub use recover::{PendingJournal, Recovered, pending, recover};
+pub use undo::{Undone, undo};
+
+/// What one read or write of bulk data moves at most, bytes. Bounds memory, whatever the disk says.
+pub const CHUNK: usize = 1 << 20;
+
+/// The unit that a disk writes entirely or not at all, bytes.
+pub const SECTOR: usize = 512;
 
 /// A run of bytes that can be read, and perhaps written, at any offset.
 ///
@@ -34,4 +79,54 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// A latched error of an earlier write.
     fn flush(&self) -> Result<()>;
+}
+
+/// A disk that a commit can write to and be sure of.
+pub trait Durable: Storage {
+    /// Makes everything written survive a power cut.
+    ///
+    /// # Errors
+    /// `Host`/`io`.
+    fn sync(&self) -> Result<()>;
+
+    /// Reads what lies on the medium, past the page cache where the host can.
+    ///
+    /// # Errors
+    /// As [`Storage::read_at`].
+    fn reread(&self, buf: &mut [u8], offset: u64) -> Result<()>;
+
+    /// Sets the length in bytes; only a container file (qcow2) can change its length.
+    ///
+    /// # Errors
+    /// `Host`/`io`; `Internal` for a disk of fixed length.
+    fn set_len(&self, len: u64) -> Result<()>;
+}
+
+/// Refuses a range that leaves a storage of `len` bytes.
+///
+/// # Errors
+/// `Corrupt`/`out-of-range`.
+pub fn check_range(len: u64, offset: u64, want: usize) -> Result<()> {
+    let end = u64::try_from(want)
+        .ok()
+        .and_then(|want| offset.checked_add(want));
+    if end.is_some_and(|end| end <= len) {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        "out-of-range",
+        format!("{want} bytes were asked for beyond the end ({len} bytes)"),
+    )
+    .at(offset))
+}
+
+/// Reads where a storage may end before the range does: what is missing reads as zeros.
+pub(crate) fn read_padded(storage: &dyn Storage, buf: &mut [u8], offset: u64) -> Result<()> {
+    let inside = usize::try_from(storage.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+    let (have, missing) = buf.split_at_mut(inside.min(buf.len()));
+    if !have.is_empty() {
+        storage.read_at(have, offset)?;
+    }
+    missing.fill(0);
+    Ok(())
 }
