@@ -51,7 +51,10 @@ enum Bad {
 /// # Errors
 /// `Corrupt`/`gpt-damaged` when headers are there and none can be used.
 pub(crate) fn read(disk: &dyn Storage, sector: LogicalBlockSize) -> Result<Option<Gpt>> {
-    let last = (disk.len() / sector.as_u64()).saturating_sub(1);
+    let last = disk
+        .len()
+        .checked_div(sector.as_u64())
+        .map_or(0, |sectors| sectors.saturating_sub(1));
     let primary = side(disk, sector, 1);
     let backup_at = match &primary {
         Ok((header, _)) => header.backup_lba,

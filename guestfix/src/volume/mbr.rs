@@ -206,6 +206,7 @@ fn data_entries(found: &[Entry; 4], at: u64, container: Entry) -> impl Iterator<
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use crate::volume::sample::Bytes;

@@ -6,6 +6,10 @@ mod linux;
 mod stack;
 mod windows;
 
+pub(crate) use linux::swap_signature;
+pub(crate) use stack::md_places;
+pub(crate) use windows::{Fat, Ntfs, volume_flags};
+
 use super::Content;
 use super::field::{has, label, read, read_head};
 use crate::disk::Storage;
@@ -75,7 +79,7 @@ pub fn probe(storage: &dyn Storage) -> Result<Content> {
 /// `Host`/`io` when reading fails.
 pub(crate) fn is_boot_sector(storage: &dyn Storage) -> Result<bool> {
     let head = read_head(storage, 512)?;
-    Ok(windows::Fat::parse(&head).is_some()
+    Ok(Fat::parse(&head).is_some()
         || has(&head, 3, b"NTFS    ")
         || has(&head, 3, b"EXFAT   ")
         || has(&head, 3, b"-FVE-FS-"))

@@ -25,6 +25,8 @@ pub(crate) struct Fat {
     root_entries: u64,
     /// First cluster of the root directory on FAT32.
     root_cluster: u64,
+    /// Clusters of data.
+    clusters: u64,
     /// The volume's serial number.
     serial: u32,
     /// Sector of the FSInfo structure on FAT32, else 0.
@@ -57,16 +59,37 @@ impl Fat {
         } else {
             u32::from(small)
         };
+        let fats = u64::from(copies).saturating_mul(u64::from(fat_sectors));
+        let root_entries = u64::from(le16(boot, 17)?);
+        let total = match le16(boot, 19)? {
+            0 => u64::from(le32(boot, 32)?),
+            small => u64::from(small),
+        };
+        let clusters = total
+            .saturating_sub(u64::from(reserved))
+            .saturating_sub(fats)
+            .saturating_sub(root_entries.div_ceil(u64::from(sector / 32)))
+            .checked_div(u64::from(per_cluster))?;
         Some(Self {
             sector: u64::from(sector),
             reserved: u64::from(reserved),
             cluster: u64::from(sector).saturating_mul(u64::from(per_cluster)),
-            fats: u64::from(copies).saturating_mul(u64::from(fat_sectors)),
-            root_entries: u64::from(le16(boot, 17)?),
+            fats,
+            root_entries,
+            clusters,
             root_cluster: if fat32 { u64::from(le32(boot, 44)?) } else { 0 },
             serial: le32(boot, if fat32 { 67 } else { 39 })?,
             fsinfo: if fat32 { u64::from(le16(boot, 48)?) } else { 0 },
         })
+    }
+
+    /// Width of a FAT entry: 12, 16 or 32. By the specification the number of clusters decides.
+    pub(crate) fn bits(&self) -> u32 {
+        match self.clusters {
+            _ if self.root_cluster != 0 => 32,
+            0..4085 => 12,
+            _ => 16,
+        }
     }
 
     /// Where the root directory (its first cluster on FAT32) lies, and how long it is.
@@ -199,6 +222,51 @@ impl Ntfs {
             cluster,
         })
     }
+
+    /// Where one of the first file records lies, and its length. (The $MFT's own first run is far
+    /// longer than the sixteen records with fixed numbers.)
+    pub(crate) fn place(&self, number: u64) -> Option<(u64, usize)> {
+        let offset = self.mft.checked_add(self.record.checked_mul(number)?)?;
+        Some((offset, usize::try_from(self.record).ok()?))
+    }
+
+    /// Where the unnamed data (attribute 0x80) of a file record begins, when it is not resident:
+    /// the first pair of its run list at 32 of the attribute, lengths of both numbers in one byte.
+    pub(crate) fn first_run(&self, record: &[u8]) -> Option<u64> {
+        let at = attribute(record, 0x80)?;
+        let non_resident = *record.get(at.checked_add(8)?)? == 1;
+        let list = usize::from(le16(record, at.checked_add(32)?)?);
+        let list = record
+            .get(at.checked_add(list)?..)
+            .filter(|_| non_resident)?;
+        let widths = *list.first()?;
+        let from = usize::from(widths & 0xf).checked_add(1)?;
+        let to = from.checked_add(usize::from(widths >> 4).min(8))?;
+        let mut number = [0; 8];
+        for (digit, byte) in number.iter_mut().zip(list.get(from..to)?) {
+            *digit = *byte;
+        }
+        u64::from_le_bytes(number).checked_mul(self.cluster)
+    }
+}
+
+/// Where a record's first attribute of that type begins.
+fn attribute(record: &[u8], want: u32) -> Option<usize> {
+    if !has(record, 0, b"FILE") {
+        return None;
+    }
+    let mut at = usize::from(le16(record, 20)?);
+    loop {
+        let kind = le32(record, at)?;
+        let len = usize::try_from(le32(record, at.checked_add(4)?)?).ok()?;
+        if kind == want {
+            return Some(at);
+        }
+        if kind == 0xffff_ffff || len < 24 {
+            return None;
+        }
+        at = at.checked_add(len)?;
+    }
 }
 
 /// NTFS: serial at 72 as 16 hex digits; the label is attribute 0x60 of record 3, $Volume.
@@ -207,11 +275,7 @@ pub(super) fn ntfs(probe: &Probe<'_>) -> Result<Option<Content>> {
         return Ok(None);
     }
     let id = le64(&probe.head, 72).map(|serial| format!("{serial:016X}"));
-    let place = Ntfs::parse(&probe.head).and_then(|ntfs| {
-        let offset = ntfs.mft.checked_add(ntfs.record.checked_mul(3)?)?;
-        Some((offset, usize::try_from(ntfs.record).ok()?))
-    });
-    let record = match place {
+    let record = match Ntfs::parse(&probe.head).and_then(|ntfs| ntfs.place(3)) {
         Some((offset, len)) => probe.read(offset, len)?,
         None => None,
     };
@@ -219,25 +283,19 @@ pub(super) fn ntfs(probe: &Probe<'_>) -> Result<Option<Content>> {
     Ok(Some(content("ntfs", id, name)))
 }
 
+/// The flags of $VOLUME_INFORMATION (attribute 0x70) in record 3: bit 0 is "dirty".
+pub(crate) fn volume_flags(record: &[u8]) -> Option<u16> {
+    let at = attribute(record, 0x70)?;
+    let value = usize::from(le16(record, at.checked_add(20)?)?);
+    le16(record, at.checked_add(value)?.checked_add(10)?)
+}
+
 /// The resident value of a record's $VOLUME_NAME attribute.
 fn volume_name(record: &[u8]) -> Option<String> {
-    if !has(record, 0, b"FILE") {
-        return None;
-    }
-    let mut at = usize::from(le16(record, 20)?);
-    loop {
-        let kind = le32(record, at)?;
-        let len = usize::try_from(le32(record, at.checked_add(4)?)?).ok()?;
-        if kind == 0xffff_ffff || len < 24 {
-            return None;
-        }
-        if kind == 0x60 {
-            let value = usize::from(le16(record, at.checked_add(20)?)?);
-            let bytes = usize::try_from(le32(record, at.checked_add(16)?)?).ok()?;
-            return label_utf16(record, at.checked_add(value)?, bytes);
-        }
-        at = at.checked_add(len)?;
-    }
+    let at = attribute(record, 0x60)?;
+    let value = usize::from(le16(record, at.checked_add(20)?)?);
+    let bytes = usize::try_from(le32(record, at.checked_add(16)?)?).ok()?;
+    label_utf16(record, at.checked_add(value)?, bytes)
 }
 
 /// BitLocker: `-FVE-FS-` in the place of the filesystem's name (libbde, "BitLocker Drive
