@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
+pub mod block;
+pub mod ext4;
+mod ext_super;
+pub mod health;
+mod jbd2;
 pub mod path;
 pub mod tree;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Volumes: what a guest's disks hold, assembled in user space. Nothing is ever activated in the
 //! host's kernel.
+#![deny(clippy::arithmetic_side_effects)]
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +9,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Storage;
+
+pub(crate) mod field;
+mod gpt;
+mod layout;
+mod mbr;
+pub(crate) mod probe;
+#[cfg(test)]
+pub(crate) mod sample;
+mod table;
+mod window;
+mod wrapped;
+
+pub use layout::read_layout;
+pub use probe::probe;
+pub use window::Window;
 
 /// A partition table's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
