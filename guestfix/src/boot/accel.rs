@@ -32,11 +32,12 @@ pub enum Accel {
 
 impl Accel {
     /// QEMU's arguments for it.
-    pub(super) fn args(self) -> [&'static str; 4] {
-        match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
+    pub(super) fn args(self, arch: Arch) -> [&'static str; 4] {
+        match (self, arch) {
+            (Self::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
             // Five-level paging is off: emulated kernels have crashed with it.
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            (Self::Tcg, Arch::X86_64) => ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
+            (Self::Tcg, Arch::Aarch64) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
         }
     }
 }
@@ -77,7 +78,7 @@ fn runs_long_mode(accel: Accel) -> bool {
     }
     let mut command = Command::new(program);
     command
-        .args(accel.args())
+        .args(accel.args(Arch::X86_64))
         .args([
             "-machine",
             "q35",

@@ -134,14 +134,17 @@ impl Evidence {
         }
     }
 
-    /// A missing root ends in a panic or a shell: the line that says what is missing tells more.
+    /// A missing root ends in a panic, a shell or resets: the line that says what is missing tells
+    /// more.
     fn conclude(&mut self, failure: Option<Reason>, text: &str) {
         if self.conclusion.is_some() {
             return;
         }
         let cause = self.hint.take().filter(|hint| {
-            matches!(failure, Some(Reason::Panic | Reason::EmergencyShell))
-                && hint.failure == Some(Reason::NoRoot)
+            matches!(
+                failure,
+                Some(Reason::Panic | Reason::EmergencyShell | Reason::ResetLoop)
+            ) && hint.failure == Some(Reason::NoRoot)
         });
         self.conclusion = Some(cause.unwrap_or_else(|| finding(failure, text)));
     }
@@ -192,8 +195,7 @@ const CONCLUSIVE_ROWS: &[(&str, Reason)] = {
         (r"Kernel panic - not syncing: VFS: Unable to mount root", NoRoot),
         (r"Kernel panic - not syncing", Panic),
         (r"ALERT!.* does not exist\.", NoRoot),
-        // "Gave up waiting for suspend/resume device" is harmless.
-        (r"Gave up waiting for root", NoRoot),
+        (r"Rebooting automatically due to panic= boot argument", EmergencyShell),
         (r"You are in (?:emergency|rescue) mode", EmergencyShell),
         (r"Entering emergency mode", EmergencyShell),
         (r"Generating .?/run/initramfs/rdsosreport\.txt", EmergencyShell),
@@ -218,6 +220,9 @@ const CONCLUSIVE_ROWS: &[(&str, Reason)] = {
 const HINT_ROWS: &[(&str, Reason)] = {
     use Reason::{EmergencyShell, NoBootloader, NoRoot};
     &[
+        // "Gave up waiting for suspend/resume device" is harmless. An ALERT that names the device,
+        // or the reboot that panic= asks for, follows this one.
+        (r"Gave up waiting for root", NoRoot),
         (r"Warning: /dev/\S+ does not exist", NoRoot),
         (r"VFS: Cannot open root device", NoRoot),
         (r"[Mm]ounting root failed", NoRoot),

@@ -108,7 +108,7 @@ fn each_failure_has_its_word_and_its_line() {
         (
             ALERT,
             Reason::NoRoot,
-            "Gave up waiting for root file system device.",
+            "ALERT!  UUID=3b9c5f0c-55f1-4d73-a32a-97a5f22a25b4 does not exist.",
         ),
         (PANIC, Reason::Panic, "Attempted to kill init!"),
         (VFS_PANIC, Reason::NoRoot, "Unable to mount root fs"),
@@ -157,6 +157,20 @@ fn what_may_be_seen_on_the_way_to_a_good_boot_concludes_nothing() {
     }
     let stumbled = format!("error: no such device: 3b9c.\r\n{LOGIN}");
     assert_eq!(concluded(&stumbled).0, None);
+}
+
+#[test]
+fn a_missing_root_explains_the_reboot_that_follows_it() {
+    let gave_up = "Gave up waiting for root file system device.  Common problems:\r\n";
+    let reboot = format!("{gave_up}Rebooting automatically due to panic= boot argument\r\n");
+    assert_eq!(concluded(&reboot).0, Some(Reason::NoRoot));
+    let mut evidence = judge(&[gave_up.as_bytes()]);
+    assert_eq!(evidence.conclusion(), None);
+    evidence.failed_by(Reason::ResetLoop, "three resets");
+    assert_eq!(
+        evidence.conclusion().and_then(|c| c.failure),
+        Some(Reason::NoRoot)
+    );
 }
 
 #[test]

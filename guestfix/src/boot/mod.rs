@@ -8,7 +8,9 @@
 pub mod accel;
 pub mod console;
 pub mod evidence;
+mod image;
 pub mod machine;
+mod process;
 mod qemu;
 mod qmp;
 pub mod report;

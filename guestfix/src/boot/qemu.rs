@@ -2,19 +2,21 @@
 //! The QEMU process: found, started in a directory of its own, and gone when its guard is.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::accel::Accel;
-use super::machine::{Arch, Drive, Format, Machine, efi_files};
+use super::image::usable;
+use super::machine::{Arch, Machine, efi_files};
+use super::process::{dying_with_us, keep_in, read_all, spawn_on_own_thread};
 use super::session::Event;
 use super::wiring::{self, AGENT_SOCKET, EFI_VARS, QMP_SOCKET};
 use crate::error::{Error, Result};
@@ -22,9 +24,6 @@ use crate::inspect::facts::Firmware;
 
 /// How long QEMU may take until it connects to us.
 const START_LIMIT: Duration = Duration::from_secs(20);
-
-/// What of QEMU's stderr is kept, bytes.
-const STDERR_KEPT: usize = 8192;
 
 /// QEMU itself is confined: it runs a guest that nobody vouches for.
 const SANDBOX: [&str; 2] = [
@@ -245,66 +244,6 @@ fn did_not_start(stderr: &str) -> Error {
     Error::host("qemu-failed", "QEMU did not start").because(stderr)
 }
 
-/// A command for a program that the kernel kills when its parent thread ends, where util-linux'
-/// setpriv is there to arrange it.
-fn dying_with_us(program: &Path) -> Command {
-    static SETPRIV: OnceLock<bool> = OnceLock::new();
-    let works = SETPRIV.get_or_init(|| {
-        let mut probe = Command::new("setpriv");
-        probe.args(["--pdeathsig", "KILL", "--no-new-privs", "true"]);
-        let quiet = probe.stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.status().is_ok_and(|status| status.success())
-    });
-    if !works {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--no-new-privs", "--"])
-        .arg(program);
-    command
-}
-
-/// Starts a child from a thread that lives until the sender is dropped: the parent-death signal
-/// is bound to the thread, and ours may end before the child is to.
-fn spawn_on_own_thread(mut command: Command) -> Result<(Child, Sender<()>)> {
-    let (hold, held) = mpsc::channel::<()>();
-    let (give, given) = mpsc::channel();
-    std::thread::spawn(move || {
-        let _ = give.send(command.spawn());
-        let _ = held.recv();
-    });
-    match given.recv() {
-        Ok(Ok(child)) => Ok((child, hold)),
-        Ok(Err(e)) => Err(Error::io("cannot start QEMU", e)),
-        Err(_) => Err(Error::internal("the thread that starts QEMU ended")),
-    }
-}
-
-/// Reads to the end on a thread of its own; an empty slice stands for the end.
-fn read_all(mut from: impl Read + Send + 'static, mut take: impl FnMut(&[u8]) + Send + 'static) {
-    std::thread::spawn(move || {
-        let mut buffer = [0_u8; 4096];
-        loop {
-            let n = from.read(&mut buffer).unwrap_or(0);
-            let bytes = buffer.get(..n).unwrap_or_default();
-            take(bytes);
-            if bytes.is_empty() {
-                return;
-            }
-        }
-    });
-}
-
-fn keep_in(kept: Arc<Mutex<Vec<u8>>>) -> impl FnMut(&[u8]) + Send {
-    move |bytes| {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend_from_slice(bytes);
-        let surplus = kept.len().saturating_sub(STDERR_KEPT);
-        kept.drain(..surplus);
-    }
-}
-
 fn directory(scratch: Option<&Path>) -> Result<TempDir> {
     let parent = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
     tempfile::Builder::new()
@@ -336,99 +275,14 @@ fn copy_vars(template: &Path, to: &Path) -> Result<()> {
         .map_err(|e| Error::io(format!("cannot copy {}", template.display()), e))
 }
 
-/// The disk's absolute path, after looking whether QEMU may open it.
-fn usable(disk: &Drive) -> Result<PathBuf> {
-    let name = disk.path.display().to_string();
-    let path = disk
-        .path
-        .canonicalize()
-        .map_err(|e| Error::io("cannot open the disk", e).on(&name))?;
-    if disk.format == Format::Qcow2 {
-        let mut head = [0_u8; 80];
-        std::fs::File::open(&path)
-            .and_then(|mut file| file.read_exact(&mut head))
-            .map_err(|e| Error::io("cannot read the image's header", e).on(&name))?;
-        check_qcow2(&head).map_err(|e| e.on(&name))?;
-    }
-    Ok(path)
-}
-
-/// Refuses a qcow2 image that refers to other files: whoever made the image would choose which
-/// file of this host the guest reads. Fields as in QEMU's docs/interop/qcow2.txt.
-fn check_qcow2(head: &[u8; 80]) -> Result<()> {
-    let be = |at: usize| {
-        let bytes = head.get(at..at.saturating_add(8)).unwrap_or_default();
-        bytes
-            .iter()
-            .fold(0_u64, |n, &byte| n << 8 | u64::from(byte))
-    };
-    if be(0) >> 32 != 0x5146_49fb {
-        return Err(Error::corrupt("qcow2-magic", "the image is not qcow2").at(0));
-    }
-    let version = be(0) & 0xffff_ffff;
-    let external_data = version >= 3 && be(72) & 4 != 0;
-    if be(8) != 0 || external_data {
-        return Err(Error::refused(
-            "qcow2-refers-to-files",
-            "the qcow2 image has a backing file or an external data file",
-        )
-        .hint("flatten it first: qemu-img convert -O qcow2 OLD NEW"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn header(version: u8, backing: u8, features: u8) -> [u8; 80] {
-        let mut head = [0; 80];
-        head[..4].copy_from_slice(b"QFI\xfb");
-        head[7] = version;
-        head[15] = backing;
-        head[79] = features;
-        head
-    }
-
-    #[test]
-    fn an_image_that_names_other_files_is_refused() {
-        assert!(check_qcow2(&header(3, 0, 0)).is_ok());
-        assert!(
-            check_qcow2(&header(2, 0, 4)).is_ok(),
-            "version 2 has no features"
-        );
-        let code = |head| check_qcow2(&head).unwrap_err().code;
-        assert_eq!(code(header(3, 1, 0)), "qcow2-refers-to-files");
-        assert_eq!(code(header(3, 0, 4)), "qcow2-refers-to-files");
-        assert_eq!(code([0; 80]), "qcow2-magic");
-    }
 
     #[test]
     fn a_lock_held_by_another_qemu_is_a_refusal() {
         let error = did_not_start("qemu: -drive x: Failed to get shared \"write\" lock");
         assert_eq!((error.code.as_str(), error.exit_code()), ("in-use", 3));
         assert_eq!(did_not_start("anything else").exit_code(), 6);
-    }
-
-    #[test]
-    fn a_child_outlives_the_thread_that_asked_for_it_but_not_its_guard() {
-        let asked = std::thread::spawn(|| {
-            let mut command = dying_with_us(Path::new("sleep"));
-            command.arg("60");
-            spawn_on_own_thread(command).unwrap()
-        });
-        let (mut child, parent) = asked.join().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "it died with the asking thread"
-        );
-        drop(parent);
-        if in_path("setpriv").is_none() {
-            child.kill().unwrap();
-        }
-        let started = Instant::now();
-        assert!(!child.wait().unwrap().success());
-        assert!(started.elapsed() < Duration::from_secs(5));
     }
 }

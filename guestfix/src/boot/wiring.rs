@@ -110,7 +110,7 @@ impl Line {
                 ));
             }
         }]);
-        self.words(&accel.args());
+        self.words(&accel.args(machine.arch));
         self.words(&["-m", &format!("{}M", machine.memory_mib)]);
         self.words(&["-smp", &machine.cpus.to_string()]);
         let base = if machine.localtime {
