@@ -16,6 +16,7 @@ mod qmp;
 pub mod report;
 mod screen;
 pub mod session;
+mod shell;
 mod wiring;
 
 pub use accel::Accel;

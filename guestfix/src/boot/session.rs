@@ -318,3 +318,23 @@ fn listen_to_agent(agent: &UnixStream, events: Sender<Event>) -> Result<()> {
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_agent_counts() {
+        let (ours, mut guest) = UnixStream::pair().unwrap();
+        let (give, events) = mpsc::channel();
+        listen_to_agent(&ours, give).unwrap();
+        let wait = Duration::from_millis(200);
+        guest
+            .write_all(b"{\"error\": {\"class\": \"x\"}}\n")
+            .unwrap();
+        assert!(events.recv_timeout(wait).is_err());
+        guest.write_all(b"{\"retu").unwrap();
+        guest.write_all(b"rn\": {}}\n").unwrap();
+        assert!(matches!(events.recv_timeout(wait * 50), Ok(Event::Agent)));
+    }
+}
