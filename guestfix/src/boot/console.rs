@@ -113,7 +113,10 @@ impl Console {
             0x08 => {
                 self.line.pop();
             }
-            b'\t' => self.line.push(b' '),
+            b'\t' => {
+                self.line.push(b' ');
+                self.keep(b' ');
+            }
             0..0x20 | 0x7f => {}
             _ => {
                 self.line.push(byte);
@@ -182,6 +185,16 @@ mod tests {
             ]),
             ["[  OK  ] Reached target.", "x"]
         );
+    }
+
+    #[test]
+    fn a_reader_gets_the_same_text_as_the_lines() {
+        let mut console = Console::new();
+        console.feed(b"\x1b[1menp1s0\tlo\r\n# ", |_| {});
+        assert_eq!(console.unread(), "enp1s0 lo\n# ");
+        let text = console.unread();
+        console.take(&text, "enp1s0 lo\n".len());
+        assert_eq!(console.unread(), "# ");
     }
 
     #[test]
