@@ -182,7 +182,11 @@ guest_build() {
     sed -n 's/^season: \([a-z_]*=.*[^\r]\)\r*$/\1/p' "$work/console" >"$work/facts"
     say 'check'
     check_disk "$work/disk.img" "$work/facts"
-    guest_expect "$work/facts" || { cat "$work/facts" >&2 && die 'the guest is not what its recipe promises'; }
+    if ! guest_expect "$work/facts"; then
+        cat "$work/facts" >&2
+        mv "$work/disk.img" "${out%.img}.rejected"
+        die "the guest is not what its recipe promises; it is kept as ${out%.img}.rejected"
+    fi
     fallocate --dig-holes "$work/disk.img"
     mv "$work/facts" "${out%.img}.facts"
     mv "$work/disk.img" "$out"

@@ -259,10 +259,7 @@ mod tests {
     fn two_roots_have_a_hostname_each() {
         let dir = tempfile::tempdir().unwrap();
         let image = two_oses(dir.path());
-        assert_eq!(
-            debugfs(&image, 2048 * SECTOR, "cat /etc/hostname"),
-            "first"
-        );
+        assert_eq!(debugfs(&image, 2048 * SECTOR, "cat /etc/hostname"), "first");
         assert_eq!(
             debugfs(&image, 65536 * SECTOR, "cat /etc/hostname"),
             "second"
@@ -289,18 +286,12 @@ mod tests {
         let point = dir.path().join("mnt");
         let mounted = Mounted::new(&image, FIRST_PARTITION, &point);
         let written = fs::write(mounted.path().join("one"), [0; 4096]);
-        assert_eq!(
-            written.unwrap_err().kind(),
-            std::io::ErrorKind::StorageFull
-        );
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
         drop(mounted);
         leave_free(&image, FIRST_PARTITION, MIB, dir.path());
         let mounted = Mounted::new(&image, FIRST_PARTITION, &point);
         fs::write(mounted.path().join("one"), vec![0; 900 * 1024]).unwrap();
         let written = fs::write(mounted.path().join("two"), vec![0; 200 * 1024]);
-        assert_eq!(
-            written.unwrap_err().kind(),
-            std::io::ErrorKind::StorageFull
-        );
+        assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     }
 }

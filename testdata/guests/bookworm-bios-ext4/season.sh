@@ -32,6 +32,6 @@ update-initramfs -u -k all
 rm -f /etc/systemd/system/season.service /usr/local/sbin/season
 say "update-grub at $(cut -d' ' -f1 /proc/uptime)"
 update-grub
-say "cmdline=$(grep -m1 -o 'root=.*' /boot/grub/grub.cfg)"
+say "cmdline=$(grep -m1 -o 'root=[/U].*' /boot/grub/grub.cfg)"
 sync
 say "done at $(cut -d' ' -f1 /proc/uptime)"

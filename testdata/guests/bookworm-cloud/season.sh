@@ -15,6 +15,6 @@ done
 grub-install /dev/sda
 rm -f /etc/systemd/system/season.service /usr/local/sbin/season
 update-grub
-say "cmdline=$(grep -m1 -o 'root=.*' /boot/grub/grub.cfg)"
+say "cmdline=$(grep -m1 -o 'root=[/U].*' /boot/grub/grub.cfg)"
 sync
 say "done at $(cut -d' ' -f1 /proc/uptime)"
