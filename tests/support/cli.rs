@@ -99,7 +99,7 @@ impl Cli {
         let stdout = drain(child.stdout.take().unwrap());
         let stderr = drain(child.stderr.take().unwrap());
         let killer = kill_after(&child, self.timeout);
-        let (status, peak_rss_bytes) = wait_measured(&child);
+        let (status, peak_rss_bytes) = wait_measured(child);
         let wall = start.elapsed();
         drop(killer);
         Run {
@@ -177,7 +177,7 @@ fn kill_after(child: &Child, timeout: Duration) -> mpsc::Sender<()> {
 
 /// Waits for `child` by wait4(2), which, unlike the standard library, tells what it and its children used.
 #[allow(unsafe_code)]
-fn wait_measured(child: &Child) -> (ExitStatus, u64) {
+fn wait_measured(child: Child) -> (ExitStatus, u64) {
     let mut status = 0;
     let pid = child.id() as libc::pid_t;
     // SAFETY: `rusage` is plain integers, for which zero is a value; both pointers are to live locals of the right type;
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_measured_wait_reports_exit_code_and_memory() {
         let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
-        let (status, rss) = wait_measured(&child);
+        let (status, rss) = wait_measured(child);
         assert_eq!(status.code(), Some(7));
         assert!(rss > 100 * 1024, "{rss}");
     }
@@ -210,7 +210,7 @@ mod tests {
     fn a_child_that_outstays_its_time_is_killed() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let killer = kill_after(&child, Duration::from_millis(20));
-        assert_eq!(wait_measured(&child).0.signal(), Some(9));
+        assert_eq!(wait_measured(child).0.signal(), Some(9));
         drop(killer);
     }
 }
