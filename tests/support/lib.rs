@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The harness of the suites: guests, disks, boots.
+//! The harness of the suites: guests, disks, runs of the `guestfix` command.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,3 +7,18 @@
     clippy::indexing_slicing
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod cli;
+pub mod disk;
+pub mod guest;
+pub mod tool;
+
+use std::path::PathBuf;
+
+/// The root of the clone that this crate was built from.
+pub fn workspace() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate lies in the workspace")
+        .to_path_buf()
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs the programs that make and take apart disks. A fixture that cannot be made is a failed test: these panic, with
+//! what the program said.
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Runs `program`, feeding it `input`, and returns its standard output.
+pub fn run_with_input<S: AsRef<OsStr>>(program: &str, args: &[S], input: &str) -> String {
+    let mut child = Command::new(program)
+        .args(args)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; does `tests/setup` pass?"));
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    require_success(program, &output);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs `program` and returns its standard output.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
+    run_with_input(program, args, "")
+}
+
+fn require_success(program: &str, output: &Output) {
+    assert!(
+        output.status.success(),
+        "{program} ended with {}:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
+
+/// The filesystem at `offset` (bytes) of `image`, mounted read-write by the kernel until dropped.
+#[derive(Debug)]
+pub struct Mounted {
+    point: PathBuf,
+}
+
+impl Mounted {
+    /// Needs root and a loop device.
+    pub fn new(image: &Path, offset: u64, point: &Path) -> Self {
+        std::fs::create_dir_all(point).unwrap();
+        let options = format!("loop,offset={offset},noinit_itable,nodiscard");
+        run(
+            "mount",
+            &[
+                OsStr::new("-o"),
+                options.as_ref(),
+                image.as_ref(),
+                point.as_ref(),
+            ],
+        );
+        Self {
+            point: point.to_path_buf(),
+        }
+    }
+
+    /// Where the filesystem is mounted.
+    pub fn path(&self) -> &Path {
+        &self.point
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let ended = Command::new("umount").arg(&self.point).status();
+        if !matches!(ended, Ok(status) if status.success()) {
+            eprintln!("could not unmount {}", self.point.display());
+        }
+    }
+}
