@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -52,7 +51,7 @@ impl Child {
     pub fn spawn_command(role: &str, mut command: Command) -> Result<(Self, Channel)> {
         let (ours, theirs) = Channel::pair()?;
         command
-            .stdin(OwnedFd::from(theirs.into_fd()))
+            .stdin(theirs.into_fd())
             .stdout(Stdio::null())
             .process_group(0);
         let parent = std::process::id();
@@ -69,6 +68,17 @@ impl Child {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Looks whether the child still runs.
+    ///
+    /// # Errors
+    /// What became of it, as [`Child::obituary`].
+    pub fn check(&mut self) -> Result<()> {
+        match self.process.try_wait() {
+            Ok(Some(status)) => Err(died(&self.role, status)),
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Turns the end of the channel into what happened to the child, for example "the worker was
@@ -177,7 +187,7 @@ mod tests {
 
     #[test]
     fn dropping_the_guard_ends_the_child() {
-        let (child, channel) = shell("sleep 1000");
+        let (child, channel) = shell("exec sleep 1000");
         drop(child);
         assert!(channel.recv::<u8>().unwrap().is_none());
     }

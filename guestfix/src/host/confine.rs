@@ -195,3 +195,70 @@ fn give_up_root(root: bool) -> Result<()> {
     }
     capability::keep_only(CapabilitySet::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    use super::*;
+
+    /// Runs `body` in a process with a single thread; true when it returned true.
+    fn in_child(body: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child runs `body` and ends; glibc makes its allocator usable after fork.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let code = i32::from(!body());
+                // SAFETY: ends the process at once, so that it never returns into the test runner.
+                unsafe { libc::_exit(code) }
+            }
+            ForkResult::Parent { child } => {
+                waitpid(child, None).unwrap() == WaitStatus::Exited(child, 0)
+            }
+        }
+    }
+
+    fn is_confined() -> bool {
+        std::fs::File::open("/etc/passwd").is_err()
+            && std::fs::read("/proc/self/status").is_err()
+            && std::net::UdpSocket::bind("127.0.0.1:0").is_err()
+            && rustix::mount::mount_bind("/", "/").is_err()
+            && rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).is_err()
+    }
+
+    #[test]
+    fn a_confined_process_reaches_nothing() {
+        assert!(in_child(|| {
+            confine_worker(&Limits::default()).is_ok() && is_confined()
+        }));
+    }
+
+    #[test]
+    fn a_user_without_root_is_confined_too() {
+        assert!(in_child(|| {
+            if rustix::process::geteuid().is_root() {
+                let nobody = NOBODY.into();
+                nix::unistd::setresuid(nobody, nobody, nobody).unwrap();
+                nix::sys::prctl::set_dumpable(true).unwrap();
+            }
+            confine_worker(&Limits::default()).is_ok() && is_confined()
+        }));
+    }
+
+    #[test]
+    fn a_limit_is_never_raised_and_a_write_beyond_it_fails() {
+        let mut file = tempfile::tempfile().unwrap();
+        assert!(in_child(|| {
+            use std::io::Write;
+            let limits = Limits {
+                file_size: 4096,
+                ..Limits::default()
+            };
+            limit(Resource::Fsize, 1 << 20).unwrap();
+            confine_worker(&limits).is_ok()
+                && limit(Resource::Fsize, 1 << 20).is_err()
+                && file.write_all(&[0; 4096]).is_ok()
+                && file.write_all(&[0]).is_err()
+        }));
+    }
+}

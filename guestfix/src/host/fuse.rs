@@ -81,13 +81,10 @@ fn detached_mount(device: &File) -> rustix::io::Result<OwnedFd> {
     )
 }
 
-/// Ends a connection by force: everything that waits for its server fails. Best effort; the
-/// connection may already be gone.
-///
-/// # Errors
-/// `Host`/`io` when the control filesystem cannot be used.
-pub fn abort(id: u32) -> Result<()> {
-    let control = || {
+/// Opens a file of the kernel's control filesystem for FUSE, which need not be mounted; `None`
+/// when the connection is gone.
+fn control(file: &str, flags: OFlags) -> Result<Option<File>> {
+    let mount = || {
         let context = rustix::mount::fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
         rustix::mount::fsconfig_create(context.as_fd())?;
         rustix::mount::fsmount(
@@ -96,20 +93,35 @@ pub fn abort(id: u32) -> Result<()> {
             MountAttrFlags::empty(),
         )
     };
-    let control = control().map_err(|e| Error::io("opening the FUSE control filesystem", e))?;
-    let file = rustix::fs::openat(
-        &control,
-        format!("{id}/abort"),
-        OFlags::WRONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    match file {
-        Ok(file) => File::from(file)
+    let failed = |e| Error::io("opening the FUSE control filesystem", e);
+    let dir = mount().map_err(failed)?;
+    match rustix::fs::openat(&dir, file, flags | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Ends a connection by force: everything that waits for its server fails. Nothing to do when
+/// the connection is already gone.
+///
+/// # Errors
+/// `Host`/`io` when the control filesystem cannot be used.
+pub fn abort(id: u32) -> Result<()> {
+    match control(&format!("{id}/abort"), OFlags::WRONLY)? {
+        Some(mut file) => file
             .write_all(b"1")
             .map_err(|e| Error::io("aborting the FUSE connection", e)),
-        Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(e) => Err(Error::io("aborting the FUSE connection", e)),
+        None => Ok(()),
     }
+}
+
+/// True while the kernel knows the connection.
+///
+/// # Errors
+/// As [`abort`].
+pub fn is_alive(id: u32) -> Result<bool> {
+    control(&id.to_string(), OFlags::PATH).map(|file| file.is_some())
 }
 
 /// The server's threads. They end when the mount is gone or the process exits.

@@ -2,7 +2,9 @@
 //! Mounting a guest's filesystems: each volume once in our own directory, and all of them
 //! together as a tree that looks like the guest's.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -20,17 +22,53 @@ use crate::fs::GuestPath;
 /// How long an unmounted volume may stay in use.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Options beyond the ones of every mount, by driver. `noinit_itable` keeps ext4's lazy
-/// initialisation, and `skip_balance` an interrupted balance, from writing what nobody asked for;
-/// `nouuid` lets two clones be mounted on one machine.
-fn options(fstype: &str) -> Option<(&'static str, &'static [&'static str])> {
+/// A mount option and its value.
+type MountOption = (&'static str, Option<&'static str>);
+
+/// Options beyond the ones of every mount, by driver.
+///
+/// `noinit_itable` keeps ext4's lazy initialisation, and `skip_balance` an interrupted balance,
+/// from writing what nobody asked for; `nouuid` lets two clones be mounted on one machine. A
+/// superblock may ask ext4 to panic the machine on an error: `errors` overrides it.
+fn options(fstype: &str) -> Option<(&'static str, &'static [MountOption])> {
     match fstype {
         // One driver; the feature bits on the disk decide what it writes.
-        "ext2" | "ext3" | "ext4" => Some(("ext4", &["noinit_itable", "nodiscard"])),
-        "xfs" => Some(("xfs", &["nouuid", "nodiscard"])),
-        "btrfs" => Some(("btrfs", &["skip_balance", "nodiscard"])),
+        "ext2" | "ext3" | "ext4" => Some((
+            "ext4",
+            &[
+                ("errors", Some("remount-ro")),
+                ("noinit_itable", None),
+                ("nodiscard", None),
+            ],
+        )),
+        "xfs" => Some(("xfs", &[("nouuid", None), ("nodiscard", None)])),
+        "btrfs" => Some(("btrfs", &[("skip_balance", None), ("nodiscard", None)])),
         _ => None,
     }
+}
+
+/// Byte offset of the filesystem's UUID in a btrfs: in the primary superblock at 64 KiB, after
+/// its 32-byte checksum (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>).
+const BTRFS_FSID: u64 = (64 << 10) + 32;
+
+/// The kernel knows a btrfs by its UUID alone: a clone of one that is mounted would be taken for
+/// one of its devices.
+fn refuse_mounted_btrfs(volume: &File) -> Result<()> {
+    let mut id = [0; 16];
+    volume
+        .read_exact_at(&mut id, BTRFS_FSID)
+        .map_err(|e| Error::io("reading a superblock", e))?;
+    let hex = format!("{:032x}", u128::from_be_bytes(id));
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or(""));
+    let uuid = parts.join("-");
+    if !Path::new("/sys/fs/btrfs").join(&uuid).exists() {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "btrfs-mounted",
+        format!("a btrfs with the UUID {uuid} is mounted on this machine already"),
+    )
+    .hint("it is this one or a clone: wait until it is unmounted, or use another node"))
 }
 
 /// A mounted volume.
@@ -100,16 +138,19 @@ impl Mounts {
         if volume.contains('/') || volume.starts_with('.') || volume.is_empty() {
             return Err(Error::internal("a volume's name is not a file name"));
         }
-        let place = if *at == GuestPath::root() {
-            None
-        } else {
-            Some(mount_point(self.tree()?, at)?)
+        let place = match (*at == GuestPath::root(), &self.tree) {
+            (true, None) => None,
+            (true, Some(_)) => return Err(Error::internal("the guest's root is mounted twice")),
+            (false, _) => Some(mount_point(self.tree()?, at)?),
         };
-        let backing = std::fs::File::options()
+        let backing = File::options()
             .read(true)
             .write(true)
             .open(self.dir.join("export").join(volume))
             .map_err(|e| Error::io("opening an exported volume", e).on(volume))?;
+        if fstype == "btrfs" {
+            refuse_mounted_btrfs(&backing).map_err(|e| e.on(volume))?;
+        }
         let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), false)?;
         drop(backing);
         let detached =
@@ -255,7 +296,7 @@ pub(super) fn attach(mount: &OwnedFd, dir: impl AsFd, path: &Path) -> rustix::io
 }
 
 fn detached_mount(device: &Path, fstype: &str, read_only: bool) -> Result<OwnedFd> {
-    let Some((driver, flags)) = options(fstype) else {
+    let Some((driver, options)) = options(fstype) else {
         return Err(no_driver(fstype));
     };
     let context = match rustix::mount::fsopen(driver, FsOpenFlags::FSOPEN_CLOEXEC) {
@@ -265,8 +306,11 @@ fn detached_mount(device: &Path, fstype: &str, read_only: bool) -> Result<OwnedF
     };
     let create = || {
         rustix::mount::fsconfig_set_string(context.as_fd(), "source", device)?;
-        for flag in flags {
-            rustix::mount::fsconfig_set_flag(context.as_fd(), *flag)?;
+        for (key, value) in options {
+            match value {
+                Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
+                None => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
+            }
         }
         if read_only {
             rustix::mount::fsconfig_set_flag(context.as_fd(), "ro")?;
@@ -278,7 +322,8 @@ fn detached_mount(device: &Path, fstype: &str, read_only: bool) -> Result<OwnedF
     }
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NOATIME;
     if read_only {
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }

@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -162,17 +163,27 @@ pub enum Outcome {
     Changed,
 }
 
+/// How often a caller of [`call`] gets to look around.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
 /// Sends a request to the mounter and waits for its answer.
+///
+/// While it waits it calls `check` now and then: whether the user cancelled, whether the worker
+/// still lives. Without a worker no request may ever end.
 ///
 /// # Errors
 /// The mounter's own error; `Host`/`peer-gone` when it has died ([`super::Child::obituary`]
-/// knows why).
+/// knows why); the error of `check`, after which the mounter must be ended.
 pub fn call(
     channel: &Channel,
     request: &MountRequest,
-    fds: &[std::os::fd::BorrowedFd<'_>],
+    fds: &[BorrowedFd<'_>],
+    mut check: impl FnMut() -> Result<()>,
 ) -> Result<MountReply> {
     channel.send(request, fds)?;
+    while !channel.wait(LOOK_AROUND)? {
+        check()?;
+    }
     match channel.recv()? {
         Some((MountReply::Failed(error), _)) => Err(error),
         Some((reply, _)) => Ok(reply),

@@ -70,7 +70,7 @@ pub fn probe() -> Probe {
         .into_iter()
         .map(|name| Filesystem {
             name: name.to_owned(),
-            driver: driver(name, &kernel),
+            driver: driver(name),
         })
         .collect();
     Probe {
@@ -107,16 +107,14 @@ fn opens(path: &str) -> bool {
         .is_ok()
 }
 
-/// True when the running kernel lists the filesystem now.
-pub(crate) fn loaded(name: &str) -> bool {
-    std::fs::read_to_string("/proc/filesystems")
-        .is_ok_and(|text| text.split_whitespace().any(|word| word == name))
-}
-
-fn driver(name: &str, kernel: &str) -> Driver {
-    if loaded(name) {
+/// Where the running kernel's driver for a filesystem is.
+pub fn driver(name: &str) -> Driver {
+    let filesystems = std::fs::read_to_string("/proc/filesystems");
+    if filesystems.is_ok_and(|text| text.split_whitespace().any(|word| word == name)) {
         return Driver::Loaded;
     }
+    let uname = rustix::system::uname();
+    let kernel = uname.release().to_string_lossy();
     let module = |text: String| {
         text.lines()
             .filter_map(|line| line.split(':').next())

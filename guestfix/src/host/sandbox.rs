@@ -14,7 +14,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ const KEEP: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SYS_CHROOT);
 
-/// The program's whole environment. The last three tell maintainer scripts that no init system
+/// The program's whole environment. The last two tell maintainer scripts that no init system
 /// is there to be asked.
 const ENVIRONMENT: &[&std::ffi::CStr] = &[
     c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -56,7 +56,6 @@ const ENVIRONMENT: &[&std::ffi::CStr] = &[
     c"LC_ALL=C",
     c"DEBIAN_FRONTEND=noninteractive",
     c"SYSTEMD_OFFLINE=1",
-    c"SYSTEMD_IGNORE_CHROOT=0",
     c"RUNLEVEL=1",
 ];
 
@@ -86,7 +85,8 @@ pub struct Exit {
 pub enum End {
     /// By itself, with this code; 0 is success.
     Code(i32),
-    /// By this signal.
+    /// By this signal. 31, SIGSYS, is also how every program of a foreign architecture ends (a
+    /// 32-bit one on a 64-bit machine): the system call filter knows only the machine's own.
     Signal(i32),
     /// Killed when its time was over.
     TimedOut,
@@ -161,6 +161,13 @@ fn pipe() -> Result<(OwnedFd, OwnedFd)> {
 /// `Host` when the sandbox cannot be made. A program that cannot be started ends with code 127,
 /// as in a shell.
 pub(super) fn run(tree: BorrowedFd<'_>, dir: &Path, program: &Program) -> Result<Exit> {
+    if !program
+        .argv
+        .first()
+        .is_some_and(|path| path.starts_with('/'))
+    {
+        return Err(Error::internal("a guest program without an absolute path"));
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE
@@ -214,6 +221,7 @@ fn fork_into_namespaces() -> Result<Option<Pid>> {
 fn process_1(root: OwnedFd, dir: &Path, program: &Program, output: OwnedFd, verdict: OwnedFd) -> ! {
     die_with_parent();
     let _ = nix::sys::prctl::set_dumpable(false);
+    close_all_but([&root, &output, &verdict]);
     let told = match sandbox_root::build(root, dir).and_then(|()| start(program, &output, &verdict))
     {
         Ok(child) => {
@@ -224,6 +232,22 @@ fn process_1(root: OwnedFd, dir: &Path, program: &Program, output: OwnedFd, verd
     };
     let _ = File::from(verdict).write_all(&told.unwrap_or_default());
     leave(0)
+}
+
+/// Closes what belongs to the mounter: its channel, its mounts, its devices. None of it is used
+/// or dropped in this process, which never returns to its caller.
+fn close_all_but(keep: [&OwnedFd; 3]) {
+    let mut keep = keep.map(|fd| fd.as_raw_fd().cast_unsigned());
+    keep.sort_unstable();
+    let mut first = 3_u32;
+    for last in keep.into_iter().chain([u32::MAX]) {
+        let before = last.saturating_sub(1);
+        if first <= before {
+            // SAFETY: nothing in this process uses the descriptors of the gaps any more.
+            unsafe { libc::syscall(libc::SYS_close_range, first, before, 0) };
+        }
+        first = last.saturating_add(1).max(first);
+    }
 }
 
 fn leave(code: i32) -> ! {
