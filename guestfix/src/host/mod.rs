@@ -21,6 +21,7 @@ pub mod fuse;
 pub mod loopdev;
 mod mount;
 pub mod mounter;
+mod namespace;
 pub mod probe;
 pub mod sandbox;
 mod sandbox_root;

@@ -13,8 +13,9 @@ use serde_bytes::ByteBuf;
 
 use super::files::{self, NewFile};
 use super::mount::Mounts;
+use super::sandbox::Program;
 use super::sandbox::{self, Exit};
-use super::{Channel, sandbox::Program};
+use super::{Channel, namespace};
 use crate::error::{Error, Result};
 use crate::fs::{GuestPath, Metadata, Space};
 
@@ -199,7 +200,7 @@ pub fn call(
 /// # Errors
 /// `Host`/`io` when the namespaces cannot be made; whatever the channel fails with.
 pub fn mounter_main(channel: Channel) -> Result<()> {
-    sandbox::own_namespaces(move |alive| {
+    namespace::own_namespaces(move |alive| {
         watch_parent(alive)?;
         serve(&channel)
     })

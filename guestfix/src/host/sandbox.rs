@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use rustix::mount::{MountPropagationFlags, OpenTreeFlags};
-use rustix::pipe::PipeFlags;
+use rustix::mount::OpenTreeFlags;
 use rustix::process::Resource;
-use rustix::thread::{CapabilitySet, UnshareFlags};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::namespace::{die_with_parent, fork_into_namespaces, leave, pipe};
 use super::{capability, confine, sandbox_root, seccomp};
 use crate::error::{Error, Result};
 
@@ -99,62 +99,6 @@ impl Exit {
     }
 }
 
-/// Moves into new mount and PID namespaces and goes on there as process 1; the caller stays
-/// behind only to pass on how that ended. `body` gets a pipe that closes when the caller dies.
-pub(super) fn own_namespaces(body: impl FnOnce(File) -> Result<()>) -> Result<()> {
-    // SAFETY: FILES is not among the flags; no other thread exists whose view would change.
-    unsafe {
-        rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWPID).map_err(
-            |e| {
-                Error::io("making mount and PID namespaces", e)
-                    .hint("run as root, in a container: privileged")
-            },
-        )?;
-    }
-    rustix::mount::mount_change(
-        "/",
-        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
-    )
-    .map_err(|e| Error::io("making mounts private", e))?;
-    let (alive, held) = pipe()?;
-    // SAFETY: no other thread exists, so the child may go on as any process.
-    match unsafe { fork() }.map_err(|e| Error::io("forking", e))? {
-        ForkResult::Child => {
-            drop(held);
-            die_with_parent();
-            body(alive.into())
-        }
-        ForkResult::Parent { child } => {
-            drop((alive, body));
-            pass_on(child)
-        }
-    }
-}
-
-fn pass_on(child: Pid) -> Result<()> {
-    loop {
-        match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
-            Ok(WaitStatus::Exited(_, code)) => {
-                return Err(Error::internal(format!("process 1 ended with code {code}")));
-            }
-            Ok(WaitStatus::Signaled(_, signal, _)) => {
-                return Err(Error::internal(format!("process 1 was killed by {signal}")));
-            }
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(Error::io("waiting for process 1", e)),
-        }
-    }
-}
-
-fn die_with_parent() {
-    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-}
-
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::io("making a pipe", e))
-}
-
 /// Runs a program with `tree` as its root, which is built at `dir`, and waits for its end.
 ///
 /// # Errors
@@ -194,28 +138,6 @@ pub(super) fn run(tree: BorrowedFd<'_>, dir: &Path, program: &Program) -> Result
     Ok(tail.exit(end))
 }
 
-/// Forks the calling process into new namespaces; `None` in the child.
-fn fork_into_namespaces() -> Result<Option<Pid>> {
-    let flags = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP
-        | libc::SIGCHLD;
-    // SAFETY: without a stack of its own and without sharing memory this is a fork; the mounter
-    // has no other thread, so the child finds every lock free.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags.cast_unsigned(), 0, 0, 0, 0) };
-    match i32::try_from(pid) {
-        Ok(0) => Ok(None),
-        Ok(pid) if pid > 0 => Ok(Some(Pid::from_raw(pid))),
-        _ => Err(Error::io(
-            "making the sandbox's namespaces",
-            std::io::Error::last_os_error(),
-        )),
-    }
-}
-
 /// The sandbox's process 1: builds the root, starts the program, reaps orphans, and tells how the
 /// program ended.
 fn process_1(root: OwnedFd, dir: &Path, program: &Program, output: OwnedFd, verdict: OwnedFd) -> ! {
@@ -248,11 +170,6 @@ fn close_all_but(keep: [&OwnedFd; 3]) {
         }
         first = last.saturating_add(1).max(first);
     }
-}
-
-fn leave(code: i32) -> ! {
-    // SAFETY: ends the process at once, without running what its parent registered for exit.
-    unsafe { libc::_exit(code) }
 }
 
 fn start(program: &Program, output: &OwnedFd, verdict: &OwnedFd) -> Result<Pid> {
