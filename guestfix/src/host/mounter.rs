@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The mounter: the process that mounts a guest's filesystems, changes files on them and runs the
+//! guest's programs, by a closed list of requests.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::files::{self, NewFile};
+use super::mount::Mounts;
+use super::sandbox::Program;
+use super::sandbox::{self, Exit};
+use super::{Channel, namespace};
+use crate::error::{Error, Result};
+use crate::fs::{GuestPath, Metadata, Space};
+
+/// What the supervisor may ask for. Paths are the guest's; symlinks on the way are followed as
+/// the guest would follow them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountRequest {
+    /// First of all: covers `dir`, an existing directory of the machine, with a private
+    /// filesystem that only the mounter sees.
+    Begin {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Attaches the exported volumes. Carries one descriptor: [`super::fuse::Connection::mount`].
+    Export,
+    /// Mounts an exported volume.
+    Mount {
+        /// The file's name in the export.
+        volume: String,
+        /// What it holds, as [`crate::volume::Content::kind`] names it.
+        fstype: String,
+        /// Where in the guest's tree; `/` first, and parents before children.
+        at: GuestPath,
+        /// Nothing shall be written, except for the replay of a dirty log.
+        read_only: bool,
+    },
+    /// Sets a file's whole content in place: inode, owner, mode, xattrs and hard links stay.
+    /// A missing file is made, and missing directories with mode 0755.
+    Write {
+        /// The file; a symlink is followed.
+        path: GuestPath,
+        /// SHA-256 in hex of the content that it must have now; `None`: it must not exist.
+        before: Option<String>,
+        /// The new content.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+        /// Permission bits of a new file.
+        mode: u32,
+        /// Owner of a new file.
+        uid: u32,
+        /// Group of a new file.
+        gid: u32,
+    },
+    /// Appends to a file, after zeros up to a multiple of `align` bytes.
+    Append {
+        /// The file; a symlink is followed.
+        path: GuestPath,
+        /// What to append.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+        /// 1 to 65536.
+        align: u64,
+    },
+    /// Removes a file or symlink, not a directory.
+    Remove {
+        /// The file; a symlink itself is removed.
+        path: GuestPath,
+    },
+    /// Makes a symlink, replacing a symlink or nothing.
+    Symlink {
+        /// Where.
+        path: GuestPath,
+        /// The target as written.
+        target: String,
+    },
+    /// Attributes of a path, a final symlink not followed.
+    Lstat {
+        /// The path.
+        path: GuestPath,
+    },
+    /// The target of a symlink.
+    ReadLink {
+        /// The symlink.
+        path: GuestPath,
+    },
+    /// The names in a directory, sorted.
+    List {
+        /// The directory.
+        path: GuestPath,
+    },
+    /// A part of a regular file.
+    Read {
+        /// The file; a symlink is followed.
+        path: GuestPath,
+        /// Start, bytes.
+        offset: u64,
+        /// Length, bytes; at most 16 MiB come back, fewer only at the end.
+        len: u64,
+    },
+    /// The room on the filesystem that holds a path.
+    Space {
+        /// The path.
+        path: GuestPath,
+    },
+    /// Runs a program of the guest in the sandbox, with the guest's root as `/`.
+    Run {
+        /// Program (absolute) and arguments.
+        argv: Vec<String>,
+        /// Seconds until it is killed.
+        timeout_s: u32,
+    },
+    /// Writes everything back, checked.
+    Sync,
+    /// Syncs, unmounts everything and waits until every write has reached the exported files.
+    /// Afterwards volumes may be mounted again.
+    Unmount,
+    /// Ends the mounter.
+    Quit,
+}
+
+/// The answer to a [`MountRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountReply {
+    /// Done, with nothing to tell: Begin, Export, Mount, Sync, Unmount, Quit.
+    Done,
+    /// To Write, Remove and Symlink.
+    Outcome(Outcome),
+    /// To Append: the file's new length, bytes.
+    Appended {
+        /// Bytes.
+        len: u64,
+    },
+    /// To Lstat; `None` when nothing is there.
+    Metadata(Option<Metadata>),
+    /// To `ReadLink` and `Read`.
+    Bytes(ByteBuf),
+    /// To List.
+    Names(Vec<ByteBuf>),
+    /// To Space.
+    Space(Space),
+    /// To Run: how the program ended.
+    Ran(Exit),
+    /// It could not be done.
+    Failed(Error),
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The file already was as asked.
+    AlreadySo,
+    /// The file was changed.
+    Changed,
+}
+
+/// How often a caller of [`call`] gets to look around.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
+/// Sends a request to the mounter and waits for its answer.
+///
+/// While it waits it calls `check` now and then: whether the user cancelled, whether the worker
+/// still lives. Without a worker no request may ever end.
+///
+/// # Errors
+/// The mounter's own error; `Host`/`peer-gone` when it has died ([`super::Child::obituary`]
+/// knows why); the error of `check`, after which the mounter must be ended.
+pub fn call(
+    channel: &Channel,
+    request: &MountRequest,
+    fds: &[BorrowedFd<'_>],
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<MountReply> {
+    channel.send(request, fds)?;
+    while !channel.wait(LOOK_AROUND)? {
+        check()?;
+    }
+    match channel.recv()? {
+        Some((MountReply::Failed(error), _)) => Err(error),
+        Some((reply, _)) => Ok(reply),
+        None => Err(Error::host("peer-gone", "the mounter has ended")),
+    }
+}
+
+/// The mounter's whole life: moves into its own mount and PID namespaces and serves requests
+/// until [`MountRequest::Quit`] or the end of the channel. All that it mounted ends with it.
+///
+/// To be called first thing by the process, before any other thread exists.
+///
+/// # Errors
+/// `Host`/`io` when the namespaces cannot be made; whatever the channel fails with.
+pub fn mounter_main(channel: Channel) -> Result<()> {
+    namespace::own_namespaces(move |alive| {
+        watch_parent(alive)?;
+        serve(&channel)
+    })
+}
+
+/// As process 1 of its namespace this process cannot see its parent's id: a pipe tells whether it
+/// died before its death signal was asked for.
+fn watch_parent(mut alive: File) -> Result<()> {
+    rustix::io::ioctl_fionbio(&alive, true).map_err(|e| Error::io("watching the parent", e))?;
+    match alive.read(&mut [0]) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+        _ => Err(Error::host("peer-gone", "the supervisor has died")),
+    }
+}
+
+fn serve(channel: &Channel) -> Result<()> {
+    // Modes are exactly those asked for.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let mut mounter = Mounter { mounts: None };
+    while let Some((request, fds)) = channel.recv()? {
+        let quit = request == MountRequest::Quit;
+        let reply = mounter
+            .answer(request, fds)
+            .unwrap_or_else(MountReply::Failed);
+        channel.send(&reply, &[])?;
+        if quit {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Mounter {
+    mounts: Option<Mounts>,
+}
+
+impl Mounter {
+    fn mounts(&mut self) -> Result<&mut Mounts> {
+        let begun = self.mounts.as_mut();
+        begun.ok_or_else(|| Error::internal("the mounter was asked before it began"))
+    }
+
+    fn answer(&mut self, request: MountRequest, fds: Vec<OwnedFd>) -> Result<MountReply> {
+        match request {
+            MountRequest::Begin { dir } => self.mounts = Some(Mounts::new(&dir)?),
+            MountRequest::Export => {
+                let mount = fds.first();
+                let mount = mount.ok_or_else(|| Error::internal("no mount came with Export"))?;
+                self.mounts()?.export(mount)?;
+            }
+            MountRequest::Mount {
+                volume,
+                fstype,
+                at,
+                read_only,
+            } => self.mounts()?.mount(&volume, &fstype, &at, read_only)?,
+            MountRequest::Sync => self.mounts()?.sync()?,
+            MountRequest::Unmount => self.mounts()?.unmount()?,
+            MountRequest::Quit => {}
+            MountRequest::Run { argv, timeout_s } => return self.run(argv, timeout_s),
+            other => return self.file(other),
+        }
+        Ok(MountReply::Done)
+    }
+
+    fn run(&mut self, argv: Vec<String>, timeout_s: u32) -> Result<MountReply> {
+        let mounts = self.mounts()?;
+        let program = Program { argv, timeout_s };
+        sandbox::run(mounts.tree()?, &mounts.sandbox_dir(), &program).map(MountReply::Ran)
+    }
+
+    fn file(&mut self, request: MountRequest) -> Result<MountReply> {
+        let tree = self.mounts()?.tree()?;
+        Ok(match request {
+            MountRequest::Write {
+                path,
+                before,
+                content,
+                mode,
+                uid,
+                gid,
+            } => {
+                let new = NewFile { mode, uid, gid };
+                MountReply::Outcome(files::write(tree, &path, before.as_deref(), &content, new)?)
+            }
+            MountRequest::Append {
+                path,
+                content,
+                align,
+            } => MountReply::Appended {
+                len: files::append(tree, &path, &content, align)?,
+            },
+            MountRequest::Remove { path } => MountReply::Outcome(files::remove(tree, &path)?),
+            MountRequest::Symlink { path, target } => {
+                MountReply::Outcome(files::symlink(tree, &path, &target)?)
+            }
+            MountRequest::Lstat { path } => MountReply::Metadata(files::lstat(tree, &path)?),
+            MountRequest::ReadLink { path } => {
+                MountReply::Bytes(ByteBuf::from(files::read_link(tree, &path)?))
+            }
+            MountRequest::List { path } => {
+                let names = files::list(tree, &path)?;
+                MountReply::Names(names.into_iter().map(ByteBuf::from).collect())
+            }
+            MountRequest::Read { path, offset, len } => {
+                MountReply::Bytes(ByteBuf::from(files::read(tree, &path, offset, len)?))
+            }
+            MountRequest::Space { path } => MountReply::Space(files::space(tree, &path)?),
+            _ => return Err(Error::internal("not a request about files")),
+        })
+    }
+}
