@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The initramfs: read as the kernel reads it, kept where it holds the drivers, spliced where it
+//! lacks them.
+#![deny(clippy::arithmetic_side_effects)]
+
+pub mod compress;
+pub mod cpio;
+pub mod lz4;
