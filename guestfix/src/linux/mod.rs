@@ -3,3 +3,4 @@
 //! `parse` (bytes to model), `propose` (facts to changes), `check` (re-read facts to a finding).
 
 pub mod initramfs;
+pub mod modules;

@@ -4,5 +4,10 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod compress;
+pub mod contents;
 pub mod cpio;
+pub mod devices;
+pub mod index;
 pub mod lz4;
+pub mod read;
+pub mod splice;
