@@ -3,4 +3,5 @@
 //! `parse` (bytes to model), `propose` (facts to changes), `check` (re-read facts to a finding).
 
 pub mod initramfs;
+pub mod kernel;
 pub mod modules;

@@ -126,7 +126,7 @@ impl Contents {
             return Ok(());
         };
         let name = name.trim_start_matches("./").trim_matches('/');
-        self.notice(name);
+        self.notice(name, entry);
         if entry.is_dir() {
             return Ok(self.place(name, Place::Dir));
         }
@@ -142,12 +142,14 @@ impl Contents {
         Ok(())
     }
 
-    fn notice(&mut self, name: &str) {
+    fn notice(&mut self, name: &str, entry: &Entry) {
         if self.generator == Generator::Unknown {
             self.generator = Generator::told_by(name).unwrap_or_default();
         }
         self.loader |= LOADERS.contains(&name);
-        if let Some(device) = devices::in_member_name(name)
+        if entry.is_file() && entry.size == 0 {
+            self.waits.remove(name); // an empty file masks what an earlier archive waits for
+        } else if let Some(device) = devices::in_member_name(name)
             && self.waits.len() < MAX_NAMES
         {
             self.waits.insert(name.to_owned(), device);
