@@ -4,7 +4,7 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use super::initramfs::{read::read_initramfs, splice};
@@ -45,14 +45,25 @@ pub struct Image {
 /// Tells kernel images from other files of a boot directory.
 pub fn parse(dir: &GuestPath, names: &[Vec<u8>]) -> Vec<Image> {
     const STEMS: [&str; 4] = ["vmlinuz", "vmlinux", "kernel", "bzImage"];
-    let texts = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+    let texts = names
+        .iter()
+        .filter_map(|name| std::str::from_utf8(name).ok());
     let image = |name: &str| {
         let label = STEMS.iter().find_map(|stem| {
             let rest = name.strip_prefix(stem)?;
-            rest.is_empty().then_some("").or_else(|| rest.strip_prefix('-'))
+            rest.is_empty()
+                .then_some("")
+                .or_else(|| rest.strip_prefix('-'))
         })?;
         let spellings = match label {
-            "" => ["initrd.img", "initramfs.img", "initrd", "initramfs", "initrd.gz"].map(str::to_owned),
+            "" => [
+                "initrd.img",
+                "initramfs.img",
+                "initrd",
+                "initramfs",
+                "initrd.gz",
+            ]
+            .map(str::to_owned),
             label => [
                 format!("initrd.img-{label}"),
                 format!("initramfs-{label}.img"),
@@ -76,16 +87,18 @@ pub fn parse(dir: &GuestPath, names: &[Vec<u8>]) -> Vec<Image> {
 /// # Errors
 /// `Corrupt` when a filesystem is damaged.
 pub fn gather(tree: &Tree, facts: &mut Facts) -> Result<()> {
-    let mut known: BTreeMap<String, Modules> = BTreeMap::new();
+    let mut last: Option<(String, Modules)> = None;
     for image in images(tree)?.into_iter().take(MAX_KERNELS) {
         let Some(version) = version_of(tree, &image)? else {
             continue;
         };
-        if !known.contains_key(&version) {
-            known.insert(version.clone(), read_modules(tree, &version)?);
-        }
-        let modules = known.get(&version).cloned().unwrap_or_default();
-        kernel(tree, facts, &image, version, &modules)?;
+        // Indexes take some megabytes per kernel: only those at hand are kept.
+        let modules = match last.take().filter(|(of, _)| *of == version) {
+            Some((_, modules)) => modules,
+            None => read_modules(tree, &version)?,
+        };
+        kernel(tree, facts, &image, version.clone(), &modules)?;
+        last = Some((version, modules));
     }
     facts.kernels.sort_by(|one, other| {
         newer_first(&one.version, &other.version).then_with(|| one.image.cmp(&other.image))
@@ -187,10 +200,10 @@ fn kernel(
             let mut read = read_initramfs(file, &version);
             read.facts.path = path.display();
             read.facts.size = tree.stat(path)?.map_or(0, |meta| meta.len);
-            inside = usable(&read.facts, &read.contents);
+            let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();
+            inside = read.contents.usable(modules_dir).into_keys().collect();
             let drivers = wanted(facts, modules, &inside);
-            let source =
-                splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
+            let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
             facts.sources.splices.insert(path.display(), source);
             initramfs = Some(read.facts);
             break;
@@ -215,28 +228,25 @@ fn kernel(
     Ok(())
 }
 
-/// The modules that modprobe would find: those below the real module directory.
-fn usable(
-    facts: &InitramfsFacts,
-    contents: &super::initramfs::contents::Contents,
-) -> BTreeSet<String> {
-    let dir = facts.modules_dir.as_deref().unwrap_or_default();
-    contents.modules_below(dir).into_keys().collect()
-}
-
 fn wanted<'a>(facts: &Facts, modules: &Modules, inside: &BTreeSet<String>) -> Vec<&'a str> {
     let mut out = DRIVERS.to_vec();
     let candidates = root_drivers(facts);
     let here = |name: &&&str| modules.builtin.contains(**name) || inside.contains(**name);
     let known = |name: &&&str| modules.files.contains_key(**name);
-    let driver = candidates.iter().find(here).or_else(|| candidates.iter().find(known));
+    let driver = candidates
+        .iter()
+        .find(here)
+        .or_else(|| candidates.iter().find(known));
     out.extend(driver);
     out
 }
 
 /// The modules that can mount the root, preferred first.
 fn root_drivers(facts: &Facts) -> &'static [&'static str] {
-    match facts.volume(&facts.root).map(|root| root.content.kind.as_str()) {
+    match facts
+        .volume(&facts.root)
+        .map(|root| root.content.kind.as_str())
+    {
         Some("ext2") => &["ext2", "ext4"],
         Some("ext3") => &["ext3", "ext4"],
         Some("ext4") => &["ext4"],
@@ -268,7 +278,9 @@ pub fn splice_source<'a>(facts: &'a Facts, kernel: &KernelFacts) -> Option<&'a S
 /// that bus; each with the place where it is.
 pub fn lacking(facts: &Facts, kernel: &KernelFacts, bus: Bus) -> Vec<(String, DriverAt)> {
     let closures = splice_source(facts, kernel).map(|source| &source.closures);
-    let root = root_drivers(facts).iter().filter(|name| kernel.drivers.contains_key(**name));
+    let root = root_drivers(facts)
+        .iter()
+        .filter(|name| kernel.drivers.contains_key(**name));
     let mut names = BTreeSet::new();
     for driver in drivers_of(bus).iter().chain(root) {
         match closures.and_then(|all| all.get(*driver)) {
@@ -301,7 +313,9 @@ pub fn is_default(facts: &Facts, kernel: &KernelFacts) -> bool {
     if facts.kernels.iter().any(|kernel| kernel.default) {
         return kernel.default;
     }
-    bootable(facts).first().is_some_and(|first| first.image == kernel.image)
+    bootable(facts)
+        .first()
+        .is_some_and(|first| first.image == kernel.image)
 }
 
 /// Newer versions first: numbers by value, the rest by character.
@@ -354,7 +368,11 @@ fn keep(tree: &Tree, facts: &mut Facts, path: &str) -> Result<()> {
         && meta.file_type == FileType::File
         && let Some(content) = tree.read(&at)?
     {
-        let file = SourceFile { real, meta, content };
+        let file = SourceFile {
+            real,
+            meta,
+            content,
+        };
         facts.sources.files.insert(path.to_owned(), file);
     }
     Ok(())

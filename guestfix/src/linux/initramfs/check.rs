@@ -52,7 +52,11 @@ fn readable(facts: &Facts, _: &Target) -> Finding {
         if let Some(damage) = &initramfs.damage {
             return Finding::fail(format!("{}: {damage}", initramfs.path));
         }
-        read.push(format!("{} ({})", initramfs.path, initramfs.archives.join(" + ")));
+        read.push(format!(
+            "{} ({})",
+            initramfs.path,
+            initramfs.archives.join(" + ")
+        ));
     }
     match read.is_empty() {
         true => Finding::skip("no kernel has an initramfs"),
@@ -78,7 +82,10 @@ fn of_kernel(facts: &Facts, kernel: &KernelFacts, target: &Target) -> Result<Str
 
 fn drivers(facts: &Facts, target: &Target) -> Finding {
     let kernels = kernel::bootable(facts);
-    match kernels.into_iter().find(|kernel| kernel::is_default(facts, kernel)) {
+    match kernels
+        .into_iter()
+        .find(|kernel| kernel::is_default(facts, kernel))
+    {
         None => Finding::fail(NO_KERNEL),
         Some(kernel) => of_kernel(facts, kernel, target).map_or_else(Finding::fail, Finding::pass),
     }
@@ -87,8 +94,9 @@ fn drivers(facts: &Facts, target: &Target) -> Finding {
 fn drivers_all(facts: &Facts, target: &Target) -> Finding {
     let others = kernel::bootable(facts).into_iter();
     let others = others.filter(|kernel| !kernel::is_default(facts, kernel));
-    let results: Result<Vec<String>, String> =
-        others.map(|kernel| of_kernel(facts, kernel, target)).collect();
+    let results: Result<Vec<String>, String> = others
+        .map(|kernel| of_kernel(facts, kernel, target))
+        .collect();
     match results {
         Err(detail) => Finding::fail(detail),
         Ok(list) if list.is_empty() => Finding::skip("there is one bootable kernel only"),
@@ -103,7 +111,10 @@ fn device_names(facts: &Facts, target: &Target) -> Finding {
             continue;
         };
         for device in super::propose::vanishing(initramfs, target) {
-            found.push(format!("{} in {} of {}", device.device, device.file, initramfs.path));
+            found.push(format!(
+                "{} in {} of {}",
+                device.device, device.file, initramfs.path
+            ));
         }
     }
     match found.is_empty() {

@@ -222,7 +222,11 @@ impl<R: Read> Read for Decoder<'_, R> {
 /// `Corrupt`/`module-damaged` when it does not decode; `Unsupported`/`file-too-large`.
 pub fn unpack_module(name: &str, file: impl Read, limit: u64) -> Result<Vec<u8>> {
     let damaged = |e: io::Error| {
-        Error::corrupt("module-damaged", format!("module {name} cannot be unpacked")).because(e)
+        Error::corrupt(
+            "module-damaged",
+            format!("module {name} cannot be unpacked"),
+        )
+        .because(e)
     };
     let mut input = Input::new(file);
     let mut out = Vec::new();
@@ -322,7 +326,12 @@ pub(crate) mod tests {
     #[test]
     fn modules_unpack_whatever_their_suffix_says() {
         let elf = b"\x7fELF a module".to_vec();
-        for argv in [&["xz", "--check=crc32", "-c"][..], &["zstd", "-q", "-c"], &["gzip", "-c"], &["cat"]] {
+        for argv in [
+            &["xz", "--check=crc32", "-c"][..],
+            &["zstd", "-q", "-c"],
+            &["gzip", "-c"],
+            &["cat"],
+        ] {
             let packed = pipe(argv, &elf);
             assert_eq!(unpack_module("m", packed.as_slice(), 100).unwrap(), elf);
             let error = unpack_module("m", packed.as_slice(), 4).unwrap_err();

@@ -128,7 +128,8 @@ impl Contents {
         let name = name.trim_start_matches("./").trim_matches('/');
         self.notice(name, entry);
         if entry.is_dir() {
-            return Ok(self.place(name, Place::Dir));
+            self.place(name, Place::Dir);
+            return Ok(());
         }
         if entry.is_link() {
             return self.take_link(name, entry, reader);
@@ -196,7 +197,11 @@ impl Contents {
                 }
             } else if inside.starts_with("modules.") && self.indexes.len() < 100 {
                 let wanted = matches!(inside, "modules.dep" | "modules.alias" | "modules.softdep");
-                let text = if wanted { reader.body(MAX_INDEX)? } else { None };
+                let text = if wanted {
+                    reader.body(MAX_INDEX)?
+                } else {
+                    None
+                };
                 let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
                 self.indexes.insert(name.to_owned(), text);
             }
@@ -261,9 +266,10 @@ impl Contents {
         let usual = self.resolve(&format!("lib/modules/{version}"))?;
         let merged = self.resolve(&format!("usr/lib/modules/{version}"))?;
         let holds = |dir: &str| {
-            self.modules
-                .values()
-                .any(|path| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')))
+            self.modules.values().any(|path| {
+                path.strip_prefix(dir)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            })
         };
         if !holds(&usual) && (holds(&merged) || (self.has_dir(&merged) && !self.has_dir(&usual))) {
             return Some(merged);
@@ -280,6 +286,17 @@ impl Contents {
                 Some((name.clone(), rest.to_owned()))
             })
             .collect()
+    }
+
+    /// The modules below `dir` that modprobe would find: those that the archive's index names,
+    /// all where it has no index text.
+    pub fn usable(&self, dir: &str) -> BTreeMap<String, String> {
+        let index = self.index_text(dir, "modules.dep").map(modules::parse_dep);
+        let mut found = self.modules_below(dir);
+        if let Some(index) = index {
+            found.retain(|name, _| index.contains_key(name));
+        }
+        found
     }
 
     /// A module index's text.

@@ -290,9 +290,7 @@ impl Writer {
             .unwrap_or(u32::MAX)
             .saturating_add(1);
         // inode, mode, uid, gid, nlink, mtime, size, device (2), rdev (2), name size, checksum
-        let fields = [
-            inode, mode, 0, 0, nlink, 0, size, 0, 0, 0, 0, name_size, 0,
-        ];
+        let fields = [inode, mode, 0, 0, nlink, 0, size, 0, 0, 0, 0, name_size, 0];
         self.out.extend_from_slice(b"070701");
         for field in fields {
             self.out

@@ -7,7 +7,12 @@ use crate::plan::Bus;
 
 /// True for files of an archive that name devices the boot waits for or mounts.
 pub fn is_configuration(file: &str) -> bool {
-    const DIRS: [&str; 4] = ["conf/conf.d/", "etc/cmdline.d/", "etc/conf.d/", "cryptroot/"];
+    const DIRS: [&str; 4] = [
+        "conf/conf.d/",
+        "etc/cmdline.d/",
+        "etc/conf.d/",
+        "cryptroot/",
+    ];
     const FILES: [&str; 8] = [
         "conf/param.conf",
         "conf/initramfs.conf",
@@ -27,13 +32,19 @@ pub fn in_text(text: &str) -> Vec<String> {
     for line in text.lines().filter(|line| !line.trim().starts_with('#')) {
         for device in line.split("/dev/").skip(1) {
             let end = device.find(|c: char| c.is_whitespace() || "\"',;)".contains(c));
-            let device = format!("/dev/{}", device.get(..end.unwrap_or(device.len())).unwrap_or(""));
+            let device = format!(
+                "/dev/{}",
+                device.get(..end.unwrap_or(device.len())).unwrap_or("")
+            );
             if is_old(&device) && !out.contains(&device) {
                 out.push(device);
             }
         }
         // LVM's devices file pins physical volumes to the disk's hardware identity.
-        if let Some(id) = line.split_whitespace().find(|word| word.starts_with("IDNAME=naa.")) {
+        if let Some(id) = line
+            .split_whitespace()
+            .find(|word| word.starts_with("IDNAME=naa."))
+        {
             out.push(id.to_owned());
         }
     }
@@ -150,7 +161,10 @@ mod tests {
                 r"etc/systemd/system/initrd.target.wants/dev-disk-by\x2dpath-pci\x2d0000:00:10.0\x2dpart1.device",
                 Some("/dev/disk/by-path/pci-0000:00:10.0-part1"),
             ),
-            (r"lib/dracut/hooks/initqueue/finished/devexists-\x2fdev\x2fsda2.sh", Some("/dev/sda2")),
+            (
+                r"lib/dracut/hooks/initqueue/finished/devexists-\x2fdev\x2fsda2.sh",
+                Some("/dev/sda2"),
+            ),
             (r"x/dev-disk-by\x2duuid-1\x2d2.device", None),
             (r"x/dev-\xzz.device", None),
         ] {

@@ -30,10 +30,13 @@ fn uses_dracut(facts: &Facts) -> bool {
 /// The drivers that at least one of the guest's kernels has.
 fn drivers(facts: &Facts) -> Vec<&'static str> {
     let exists = |name: &&str| {
-        let places = facts.kernels.iter().filter_map(|kernel| kernel.drivers.get(*name));
+        let places = facts
+            .kernels
+            .iter()
+            .filter_map(|kernel| kernel.drivers.get(*name));
         places.into_iter().any(|at| *at != DriverAt::Missing)
     };
-    DRIVERS.iter().copied().filter(|name| exists(&name)).collect()
+    DRIVERS.iter().copied().filter(exists).collect()
 }
 
 /// Proposes the drop-in of every generator that is installed.
@@ -47,7 +50,9 @@ pub fn propose(facts: &Facts) -> Proposal {
     if uses_initramfs_tools(facts) {
         let old = facts.sources.bytes(LIST).unwrap_or_default();
         let listed = parse(&String::from_utf8_lossy(old));
-        let lacking = drivers.iter().filter(|name| !listed.iter().any(|have| have == *name));
+        let lacking = drivers
+            .iter()
+            .filter(|name| !listed.iter().any(|have| have == *name));
         let lacking: Vec<&str> = lacking.copied().collect();
         let mut content = old.to_vec();
         if !lacking.is_empty() {
@@ -65,7 +70,8 @@ pub fn propose(facts: &Facts) -> Proposal {
             "# guestfix: the disks are on virtio, SCSI or SATA\nadd_drivers+=\" {} \"\n",
             drivers.join(" ")
         );
-        out.changes.extend(edit(facts, why, DROP_IN, content.into_bytes()));
+        out.changes
+            .extend(edit(facts, why, DROP_IN, content.into_bytes()));
     }
     if !uses_initramfs_tools(facts) && !uses_dracut(facts) {
         out.concerns.push(Concern::information(
@@ -87,14 +93,20 @@ pub fn check(facts: &Facts, _: &Target) -> Finding {
     let mut found = Vec::new();
     if uses_initramfs_tools(facts) {
         let listed = parse(facts.sources.text(LIST).unwrap_or_default());
-        if !drivers.iter().all(|name| listed.iter().any(|have| have == name)) {
+        if !drivers
+            .iter()
+            .all(|name| listed.iter().any(|have| have == name))
+        {
             return Finding::fail(format!("{LIST} does not list {}", drivers.join(", ")));
         }
         found.push(LIST);
     }
     if uses_dracut(facts) {
         let text = facts.sources.text(DROP_IN).unwrap_or_default();
-        if !drivers.iter().all(|name| text.split_whitespace().any(|word| word == *name)) {
+        if !drivers
+            .iter()
+            .all(|name| text.split_whitespace().any(|word| word == *name))
+        {
             return Finding::fail(format!("{DROP_IN} does not add {}", drivers.join(", ")));
         }
         found.push(DROP_IN);

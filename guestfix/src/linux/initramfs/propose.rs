@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::devices;
 use crate::fs::GuestPath;
-use crate::inspect::facts::{Category, Concern, DriverAt, InitramfsFacts, KernelFacts, SpliceSource};
 use crate::inspect::Facts;
-use crate::linux::kernel;
-use crate::plan::{
-    Action, Change, InitramfsMode, Member, MemberKind, Policy, Proposal, Target,
+use crate::inspect::facts::{
+    Category, Concern, DriverAt, InitramfsFacts, KernelFacts, SpliceSource,
 };
+use crate::linux::kernel;
+use crate::linux::modules::name_of;
+use crate::plan::{Action, Change, InitramfsMode, Member, MemberKind, Policy, Proposal, Target};
 
 const TOPIC: &str = "initramfs";
 /// Header, name and alignment of one member, bytes; an upper estimate.
@@ -51,14 +52,15 @@ fn of_kernel(
     };
     let version = &kernel.version;
     let lacking = kernel::lacking(facts, kernel, target.disk_bus);
-    let nowhere = names(&lacking, |at| at == DriverAt::Missing);
+    let nowhere = names(&lacking, |_, at| at == DriverAt::Missing);
     if !nowhere.is_empty() {
         return concern(
             "kernel-lacks-virtio",
             format!("kernel {version} has no {nowhere} at all; choose another disk bus or kernel"),
         );
     }
-    let lacking = names(&lacking, |_| true);
+    let drivers = lacking;
+    let lacking = names(&drivers, |_, _| true);
     let Some(initramfs) = &kernel.initramfs else {
         if !lacking.is_empty() {
             concern(
@@ -76,16 +78,26 @@ fn of_kernel(
     }
     let empty = SpliceSource::default();
     let source = kernel::splice_source(facts, kernel).unwrap_or(&empty);
-    if !lacking.is_empty()
-        && let Err((id, message)) = may_splice(initramfs, source, policy, &lacking)
-    {
-        return concern(id, message);
+    if !lacking.is_empty() {
+        if let Err((id, message)) = may_splice(initramfs, source, policy, &lacking) {
+            return concern(id, message);
+        }
+        let gone = names(&drivers, |name, _| !copies(source, name));
+        if !gone.is_empty() {
+            return concern(
+                "module-file-missing",
+                format!("the module files of {gone} for kernel {version} are gone from the guest"),
+            );
+        }
     }
     let (mut members, left) = overrides(facts, initramfs, source, target);
     if !left.is_empty() {
         concern(
             "initramfs-waits-for-device",
-            format!("{} waits for {left}, which the new machine will not have", initramfs.path),
+            format!(
+                "{} waits for {left}, which the new machine will not have",
+                initramfs.path
+            ),
         );
     }
     if !lacking.is_empty() {
@@ -106,8 +118,13 @@ fn of_kernel(
     out.changes.push(Change::new(TOPIC, why, action, None));
 }
 
-fn names(drivers: &[(String, DriverAt)], wanted: impl Fn(DriverAt) -> bool) -> String {
-    let chosen = drivers.iter().filter(|(_, at)| wanted(*at));
+fn copies(source: &SpliceSource, module: &str) -> bool {
+    let mut copies = source.copies.iter();
+    copies.any(|copy| name_of(&copy.name).as_deref() == Some(module))
+}
+
+fn names(drivers: &[(String, DriverAt)], wanted: impl Fn(&str, DriverAt) -> bool) -> String {
+    let chosen = drivers.iter().filter(|(name, at)| wanted(name, *at));
     let names: Vec<&str> = chosen.map(|(name, _)| name.as_str()).collect();
     names.join(", ")
 }
@@ -126,7 +143,9 @@ fn may_splice(
         )),
         (InitramfsMode::Rebuild, _) => Err((
             "rebuild-not-available",
-            format!("{path} lacks {lacking} and rebuilding is not available; use --initramfs splice"),
+            format!(
+                "{path} lacks {lacking} and rebuilding is not available; use --initramfs splice"
+            ),
         )),
         (_, Some(why)) => Err((
             "splice-not-possible",
@@ -190,10 +209,12 @@ fn module_members(source: &SpliceSource) -> impl Iterator<Item = Member> {
     });
     let indexes = source.indexes.iter();
     let indexes = indexes.map(|(name, bytes)| (name, MemberKind::Bytes(bytes.to_vec())));
-    dirs.chain(copies).chain(indexes).map(|(name, what)| Member {
-        name: name.clone(),
-        what,
-    })
+    dirs.chain(copies)
+        .chain(indexes)
+        .map(|(name, what)| Member {
+            name: name.clone(),
+            what,
+        })
 }
 
 /// Asks for room on the filesystem that holds the initramfs, next to what was asked before.

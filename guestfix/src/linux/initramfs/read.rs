@@ -93,7 +93,9 @@ impl Walk<'_> {
                     self.archive(&mut Reader::new(&mut *input))?;
                 }
                 Some(Format::None) => {
-                    return Err(Damage::Malformed("an archive does not begin at a multiple of 4"));
+                    return Err(Damage::Malformed(
+                        "an archive does not begin at a multiple of 4",
+                    ));
                 }
                 Some(format) => {
                     self.archives.push(format.name().to_owned());

@@ -61,11 +61,16 @@ pub fn prepare(
         return Ok(source);
     };
     let mut inside = contents.modules_below(&dir);
+    let usable = contents.usable(&dir);
     let forms: BTreeSet<&str> = inside.values().map(|path| suffix(path)).collect();
     let wanted: BTreeSet<String> = source.closures.values().flatten().cloned().collect();
     let mut added = BTreeMap::new();
     for name in wanted {
-        let Some(module) = known.files.get(&name).filter(|_| !inside.contains_key(&name)) else {
+        let Some(module) = known
+            .files
+            .get(&name)
+            .filter(|_| !usable.contains_key(&name))
+        else {
             continue;
         };
         let keep = forms.contains(suffix(&module.path));
@@ -91,7 +96,10 @@ pub fn prepare(
                 .extend(copy_of(tree, &dir, name, root_dir.join(name), false)?);
         }
     }
-    source.dirs = missing_dirs(contents, source.copies.iter().map(|copy| copy.name.as_str()));
+    source.dirs = missing_dirs(
+        contents,
+        source.copies.iter().map(|copy| copy.name.as_str()),
+    );
     Ok(source)
 }
 
@@ -161,14 +169,21 @@ fn indexes(
     added: &BTreeMap<String, String>,
 ) -> Vec<(String, serde_bytes::ByteBuf)> {
     let own = |name: &str| contents.index_text(dir, name);
-    let own_deps = own("modules.dep").map(modules::parse_dep).unwrap_or_default();
+    let own_deps = own("modules.dep")
+        .map(modules::parse_dep)
+        .unwrap_or_default();
     let mut dep = String::new();
     let mut dep_index = Index::new();
     for (priority, (name, path)) in (0_u32..).zip(inside) {
         let module = own_deps.get(name).or_else(|| known.files.get(name));
-        let needs = module.map(|module| module.needs.as_slice()).unwrap_or_default();
+        let needs = module
+            .map(|module| module.needs.as_slice())
+            .unwrap_or_default();
         let mut line = format!("{path}:");
-        for need in needs.iter().filter_map(|need| inside.get(&modules::name_of(need)?)) {
+        for need in needs
+            .iter()
+            .filter_map(|need| inside.get(&modules::name_of(need)?))
+        {
             line.push(' ');
             line.push_str(need);
         }
@@ -176,11 +191,20 @@ fn indexes(
         dep.push_str(&line);
         dep.push('\n');
     }
-    let mut aliases = own("modules.alias").map(modules::parse_alias).unwrap_or_default();
+    let mut aliases = own("modules.alias")
+        .map(modules::parse_alias)
+        .unwrap_or_default();
     let lacking = |module: &String| {
-        added.contains_key(module) || (own("modules.alias").is_none() && inside.contains_key(module))
+        added.contains_key(module)
+            || (own("modules.alias").is_none() && inside.contains_key(module))
     };
-    aliases.extend(known.aliases.iter().filter(|(_, module)| lacking(module)).cloned());
+    aliases.extend(
+        known
+            .aliases
+            .iter()
+            .filter(|(_, module)| lacking(module))
+            .cloned(),
+    );
     let mut alias = String::new();
     let mut alias_index = Index::new();
     for (priority, (pattern, module)) in (0_u32..).zip(&aliases) {
@@ -189,8 +213,11 @@ fn indexes(
             alias_index.insert(&pattern, module, priority);
         }
     }
-    let mut softdep = own("modules.softdep").unwrap_or_default().to_owned();
-    for line in added.keys().filter_map(|name| known.softdeps.get(name)).flatten() {
+    let own_softdep = own("modules.softdep");
+    let mut softdep = own_softdep.unwrap_or_default().to_owned();
+    let lacking = if own_softdep.is_some() { added } else { inside };
+    let lines = lacking.keys().filter_map(|name| known.softdeps.get(name));
+    for line in lines.flatten() {
         softdep.push_str(line);
         softdep.push('\n');
     }

@@ -64,7 +64,11 @@ pub(crate) fn vmware_only() -> Vec<u8> {
     }
     writer.file("conf/initramfs.conf", b"MODULES=dep\n");
     writer.file("usr/sbin/modprobe", b"elf");
-    for name in [dir.clone(), format!("{dir}/kernel"), format!("{dir}/kernel/drivers")] {
+    for name in [
+        dir.clone(),
+        format!("{dir}/kernel"),
+        format!("{dir}/kernel/drivers"),
+    ] {
         writer.dir(&name);
     }
     writer.dir(&format!("{dir}/kernel/drivers/scsi"));
@@ -87,7 +91,10 @@ pub(crate) fn guest(initramfs: Vec<u8>) -> Tree {
             &format!("{dir}/modules.alias"),
             "alias virtio:d00000002v* virtio_blk\nalias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n",
         )
-        .file(&format!("{dir}/modules.builtin"), "kernel/fs/ext4/ext4.ko\n");
+        .file(
+            &format!("{dir}/modules.builtin"),
+            "kernel/fs/ext4/ext4.ko\n",
+        );
     for line in DEP.lines() {
         let path = line.split(':').next().unwrap();
         fs = fs.file(&format!("{dir}/{path}"), format!("elf {path}"));
@@ -131,7 +138,13 @@ fn each_driver_is_placed() {
 
 #[test]
 fn image_names_are_told_and_newer_versions_come_first() {
-    let names = ["vmlinuz-5.9", "vmlinuz-5.10-rc1", "kernel", "kernelcare", "System.map-5.9"];
+    let names = [
+        "vmlinuz-5.9",
+        "vmlinuz-5.10-rc1",
+        "kernel",
+        "kernelcare",
+        "System.map-5.9",
+    ];
     let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
     let labels: Vec<String> = parse(&"/boot".into(), &names)
         .into_iter()
@@ -152,4 +165,27 @@ fn an_image_says_its_version_itself() {
     head[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
     assert_eq!(image_version(&head), None);
     assert_eq!(image_version(b"short"), None);
+}
+
+#[test]
+fn a_module_that_its_index_does_not_name_is_not_inside() {
+    let mut image = vmware_only();
+    let mut writer = Writer::new();
+    let dir = format!("usr/lib/modules/{V}");
+    writer.file(
+        &format!("{dir}/modules.dep"),
+        b"kernel/drivers/scsi/scsi_mod.ko:\n",
+    );
+    image.extend(writer.finish(4));
+    let (_, facts) = gathered(image);
+    let drivers = &facts.kernels[0].drivers;
+    assert_eq!(drivers.get("scsi_mod"), Some(&DriverAt::Initramfs));
+    assert_eq!(drivers.get("sd_mod"), Some(&DriverAt::RootOnly));
+    let source = splice_source(&facts, &facts.kernels[0]).unwrap();
+    assert!(
+        source
+            .copies
+            .iter()
+            .any(|copy| copy.name.ends_with("/sd_mod.ko"))
+    );
 }

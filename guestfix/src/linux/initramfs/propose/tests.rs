@@ -26,7 +26,11 @@ fn check(name: &str, facts: &Facts) -> Finding {
 }
 
 fn ids(proposal: &Proposal) -> Vec<&str> {
-    proposal.concerns.iter().map(|concern| concern.id.as_str()).collect()
+    proposal
+        .concerns
+        .iter()
+        .map(|concern| concern.id.as_str())
+        .collect()
 }
 
 /// The guest after a plan, as its own files would be: the tail appended, the list written.
@@ -48,14 +52,25 @@ fn a_vmware_only_initramfs_is_spliced_and_then_passes() {
     let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
     assert_eq!(ids(&plan), [""; 0]);
     assert_eq!(plan.changes[0].kind, "append-initramfs");
-    assert!(plan.changes[0].diff.as_ref().unwrap().contains("virtio_blk.ko"));
+    assert!(
+        plan.changes[0]
+            .diff
+            .as_ref()
+            .unwrap()
+            .contains("virtio_blk.ko")
+    );
     assert_eq!(plan.changes[1].path, "/etc/initramfs-tools/modules");
     let after = applied(&tree, &image, &plan);
     let finding = check("initramfs-drivers", &after);
     assert_eq!(finding.result, Outcome::Pass, "{}", finding.detail);
     assert_eq!(check("initramfs-readable", &after).result, Outcome::Pass);
     let again = propose(&after, &target(Bus::Virtio), &Policy::default());
-    assert!(!again.changes.iter().any(|change| change.kind == "append-initramfs"));
+    assert!(
+        !again
+            .changes
+            .iter()
+            .any(|change| change.kind == "append-initramfs")
+    );
 }
 
 #[test]
@@ -72,7 +87,11 @@ fn keep_and_rebuild_say_why_they_do_not_work() {
         let plan = propose(&facts, &target(Bus::Virtio), &policy);
         assert_eq!(ids(&plan), [want]);
         assert_eq!(plan.concerns[0].category, Category::Critical);
-        assert!(plan.changes.iter().all(|change| change.kind != "append-initramfs"));
+        assert!(
+            plan.changes
+                .iter()
+                .all(|change| change.kind != "append-initramfs")
+        );
     }
 }
 
@@ -90,6 +109,19 @@ fn a_full_boot_filesystem_is_told_before_it_is_written() {
     let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
     assert_eq!(ids(&plan), ["boot-full"]);
     assert!(plan.concerns[0].message.contains("4 KiB free"));
+}
+
+#[test]
+fn a_module_file_that_is_gone_is_told() {
+    let (_, mut facts) = gathered(vmware_only());
+    for source in facts.sources.splices.values_mut() {
+        source
+            .copies
+            .retain(|copy| !copy.name.ends_with("/virtio_ring.ko"));
+    }
+    let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+    assert_eq!(ids(&plan), ["module-file-missing"]);
+    assert!(plan.concerns[0].message.contains("virtio_ring"));
 }
 
 #[test]
@@ -129,13 +161,19 @@ fn embedded_names_that_vanish_are_overridden_by_stable_ones() {
     writer.file(wait, b"[ -e /dev/sda1 ]");
     image.extend(writer.finish(4));
     let (tree, facts) = gathered(image.clone());
-    assert_eq!(check("initramfs-device-names", &facts).result, Outcome::Fail);
+    assert_eq!(
+        check("initramfs-device-names", &facts).result,
+        Outcome::Fail
+    );
     let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
     assert_eq!(ids(&plan), [""; 0]);
     let Some(Action::AppendInitramfs { members, .. }) = &plan.changes[0].action else {
         panic!("{plan:?}");
     };
-    let resume = members.iter().find(|m| m.name == "conf/conf.d/resume").unwrap();
+    let resume = members
+        .iter()
+        .find(|m| m.name == "conf/conf.d/resume")
+        .unwrap();
     let want = b"RESUME=/dev/disk/by-uuid/0a1b\n".to_vec();
     assert_eq!(resume.what, MemberKind::Bytes(want));
     let after = applied(&tree, &image, &plan);
@@ -164,9 +202,18 @@ fn the_list_keeps_what_stands_in_it() {
         panic!("{plan:?}");
     };
     let text = String::from_utf8_lossy(content);
-    assert!(text.starts_with("# List of modules\nlp\n# guestfix"), "{text}");
-    assert!(text.ends_with("virtio_pci\nvirtio_blk\nvirtio_scsi\nsd_mod\n"), "{text}");
-    assert_eq!(check("initramfs-rebuild-keeps-virtio", &facts).result, Outcome::Fail);
+    assert!(
+        text.starts_with("# List of modules\nlp\n# guestfix"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("virtio_pci\nvirtio_blk\nvirtio_scsi\nsd_mod\n"),
+        "{text}"
+    );
+    assert_eq!(
+        check("initramfs-rebuild-keeps-virtio", &facts).result,
+        Outcome::Fail
+    );
 }
 
 #[test]
@@ -175,9 +222,18 @@ fn dracut_gets_a_drop_in_of_its_own() {
     let mut facts = empty(1 << 30);
     kernel::gather(&tree, &mut facts).unwrap();
     facts.sources.dirs.remove("/etc/initramfs-tools");
-    facts.sources.dirs.insert("/usr/lib/dracut".to_owned(), Vec::new());
+    facts
+        .sources
+        .dirs
+        .insert("/usr/lib/dracut".to_owned(), Vec::new());
     let plan = super::super::keep::propose(&facts);
-    assert_eq!(plan.changes[0].path, "/etc/dracut.conf.d/50-guestfix-virtio.conf");
+    assert_eq!(
+        plan.changes[0].path,
+        "/etc/dracut.conf.d/50-guestfix-virtio.conf"
+    );
     let diff = plan.changes[0].diff.as_ref().unwrap();
-    assert!(diff.contains("add_drivers+=\" virtio_pci virtio_blk virtio_scsi sd_mod \""), "{diff}");
+    assert!(
+        diff.contains("add_drivers+=\" virtio_pci virtio_blk virtio_scsi sd_mod \""),
+        "{diff}"
+    );
 }

@@ -76,7 +76,10 @@ fn every_compression_is_read_behind_microcode_and_before_a_splice() {
         assert_eq!(facts.device_names.len(), 1);
         assert_eq!(facts.device_names[0].file, "conf/conf.d/resume");
         assert_eq!(facts.device_names[0].device, "/dev/sda5");
-        assert_eq!(contents.index_text(&dir, "modules.alias"), Some("alias a b\n"));
+        assert_eq!(
+            contents.index_text(&dir, "modules.alias"),
+            Some("alias a b\n")
+        );
         assert!(contents.loader && contents.has_dir(&dir));
     }
 }
@@ -92,7 +95,10 @@ fn a_cut_image_is_damaged_with_a_place_and_keeps_what_was_read() {
             let facts = read_initramfs(&image[..cut.min(image.len())], V).facts;
             // lz4's legacy frame has no end mark: what is lost may be the padding alone.
             let padding = format == Format::Lz4 && cut == image.len() - 1;
-            assert!(padding || cut == start - 1 || facts.damage.is_some(), "{format:?} {cut}");
+            assert!(
+                padding || cut == start - 1 || facts.damage.is_some(),
+                "{format:?} {cut}"
+            );
             if let Some(damage) = facts.damage {
                 assert!(damage.contains("near byte"), "{damage}");
             }
@@ -140,7 +146,12 @@ fn a_later_configuration_replaces_the_earlier_one() {
     let mut writer = Writer::new();
     writer.file("conf/conf.d/resume", b"RESUME=UUID=1\n");
     image.extend(writer.finish(4));
-    assert!(read_initramfs(image.as_slice(), V).facts.device_names.is_empty());
+    assert!(
+        read_initramfs(image.as_slice(), V)
+            .facts
+            .device_names
+            .is_empty()
+    );
 }
 
 #[test]

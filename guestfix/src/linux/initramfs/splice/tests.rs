@@ -26,7 +26,11 @@ fn members(source: &SpliceSource) -> Vec<Member> {
         name: name.clone(),
         what,
     };
-    let mut out: Vec<Member> = source.dirs.iter().map(|d| member(d, MemberKind::Dir)).collect();
+    let mut out: Vec<Member> = source
+        .dirs
+        .iter()
+        .map(|d| member(d, MemberKind::Dir))
+        .collect();
     out.extend(source.copies.iter().map(|copy| match copy.unpack {
         true => member(&copy.name, MemberKind::Unpack(copy.from.clone())),
         false => member(&copy.name, MemberKind::Copy(copy.from.clone())),
@@ -70,7 +74,15 @@ fn kmod_finds_what_was_spliced_by_name_and_by_alias() {
     }
     assert!(dir.path().join("lib").is_symlink());
     for (wanted, files) in [
-        ("virtio_blk", &["virtio_ring.ko", "virtio.ko", "virtio_pci.ko", "virtio_blk.ko"][..]),
+        (
+            "virtio_blk",
+            &[
+                "virtio_ring.ko",
+                "virtio.ko",
+                "virtio_pci.ko",
+                "virtio_blk.ko",
+            ][..],
+        ),
         ("virtio:d00000002v00001AF4", &["virtio_blk.ko"]),
         ("of:NxCpci-q", &["virtio_pci.ko"]),
         ("vmw_pvscsi", &["scsi_mod.ko", "vmw_pvscsi.ko"]),
@@ -80,6 +92,45 @@ fn kmod_finds_what_was_spliced_by_name_and_by_alias() {
             assert!(answer.contains(file), "{wanted}: {answer}");
         }
     }
+}
+
+#[test]
+fn the_archives_own_index_lines_are_kept() {
+    let mut initramfs = vmware_only();
+    let mut writer = Writer::new();
+    let dir = format!("usr/lib/modules/{V}");
+    writer.file(
+        &format!("{dir}/modules.dep"),
+        b"kernel/drivers/scsi/vmw_pvscsi.ko: kernel/drivers/scsi/sd_mod.ko\n",
+    );
+    writer.file(&format!("{dir}/modules.alias"), b"alias own:x vmw_pvscsi\n");
+    writer.file(
+        &format!("{dir}/modules.softdep"),
+        b"softdep sd_mod post: sg\n",
+    );
+    initramfs.extend(writer.finish(4));
+    let source = prepared(&guest(initramfs.clone()), DEP, &initramfs);
+    let text = |name: &str| {
+        let want = format!("{dir}/{name}");
+        let index = source.indexes.iter().find(|(name, _)| *name == want);
+        String::from_utf8(index.unwrap().1.to_vec()).unwrap()
+    };
+    let dep = text("modules.dep");
+    assert!(
+        dep.contains("vmw_pvscsi.ko: kernel/drivers/scsi/sd_mod.ko\n"),
+        "{dep}"
+    );
+    let alias = text("modules.alias");
+    assert!(alias.starts_with("alias own:x vmw_pvscsi\n"), "{alias}");
+    assert!(
+        alias.contains(" virtio_blk\n") && !alias.contains("pvscsi:*"),
+        "{alias}"
+    );
+    let softdep = text("modules.softdep");
+    assert_eq!(
+        softdep,
+        "softdep sd_mod post: sg\nsoftdep virtio_blk pre: virtio_pci\n"
+    );
 }
 
 #[test]
@@ -93,11 +144,20 @@ fn the_archive_is_read_back_behind_every_compression() {
         image.extend(build(&tree, &path, &members(&source)).unwrap());
         let facts = read_initramfs(image.as_slice(), V).facts;
         assert_eq!(facts.damage, None, "{format:?}");
-        for name in ["virtio", "virtio_ring", "virtio_pci", "virtio_blk", "vmw_pvscsi"] {
+        for name in [
+            "virtio",
+            "virtio_ring",
+            "virtio_pci",
+            "virtio_blk",
+            "vmw_pvscsi",
+        ] {
             assert!(facts.modules.contains(name), "{format:?} {name}");
         }
         let again = prepared(&tree, DEP, &image);
-        assert!(again.copies.is_empty() && again.indexes.is_empty(), "nothing twice");
+        assert!(
+            again.copies.is_empty() && again.indexes.is_empty(),
+            "nothing twice"
+        );
     }
 }
 
@@ -121,11 +181,22 @@ fn modules_go_in_unpacked_where_the_archive_keeps_them_unpacked() {
     let initramfs = vmware_only();
     let tree = Tree::new(Box::new(fs.file("/boot/i", initramfs.clone())));
     let source = prepared(&tree, &dep, &initramfs);
-    let blk = source.copies.iter().find(|c| c.name.ends_with("/virtio_blk.ko")).unwrap();
+    let blk = source
+        .copies
+        .iter()
+        .find(|c| c.name.ends_with("/virtio_blk.ko"))
+        .unwrap();
     assert!(blk.unpack && blk.size == 3);
-    let index = source.indexes.iter().find(|(name, _)| name.ends_with("modules.dep")).unwrap();
+    let index = source
+        .indexes
+        .iter()
+        .find(|(name, _)| name.ends_with("modules.dep"))
+        .unwrap();
     let text = String::from_utf8_lossy(&index.1);
-    assert!(text.contains("virtio_blk.ko: kernel/drivers/virtio/virtio_ring.ko "), "{text}");
+    assert!(
+        text.contains("virtio_blk.ko: kernel/drivers/virtio/virtio_ring.ko "),
+        "{text}"
+    );
     assert!(!text.contains(".xz"), "{text}");
     let tail = build(&tree, &"/boot/i".into(), &members(&source)).unwrap();
     assert!(tail.windows(4).any(|bytes| bytes == b"elf\0"));
@@ -150,6 +221,12 @@ fn a_module_gone_since_planning_is_an_error() {
         what: MemberKind::Copy("/gone.ko".into()),
     };
     let path = GuestPath::new(format!("/boot/initrd.img-{V}"));
-    assert_eq!(build(&tree, &path, &[member]).unwrap_err().code, "no-module");
-    assert_eq!(build(&tree, &"/x".into(), &[]).unwrap_err().code, "no-initramfs");
+    assert_eq!(
+        build(&tree, &path, &[member]).unwrap_err().code,
+        "no-module"
+    );
+    assert_eq!(
+        build(&tree, &"/x".into(), &[]).unwrap_err().code,
+        "no-initramfs"
+    );
 }
