@@ -275,6 +275,40 @@ pub struct Sources {
     pub dirs: BTreeMap<String, Vec<String>>,
     /// Symlinks: path to target.
     pub links: BTreeMap<String, String>,
+    /// What each initramfs would need appended, by its path.
+    #[serde(default)]
+    pub splices: BTreeMap<String, SpliceSource>,
+}
+
+/// What an initramfs would need appended so that its kernel finds a disk on every bus.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpliceSource {
+    /// Why appending would not help; one clause.
+    pub blocked: Option<String>,
+    /// For every driver that some bus or the root's filesystem needs: the modules to load, what
+    /// is needed first standing first.
+    pub closures: BTreeMap<String, Vec<String>>,
+    /// Directories of the archive that do not exist in it yet, parents first.
+    pub dirs: Vec<String>,
+    /// Files of the guest that the archive lacks.
+    pub copies: Vec<SpliceCopy>,
+    /// Module indexes that match what is inside afterwards: name in the archive and bytes.
+    pub indexes: Vec<(String, serde_bytes::ByteBuf)>,
+    /// Configuration in the archive that names vanishing devices: name and bytes.
+    pub configs: BTreeMap<String, serde_bytes::ByteBuf>,
+}
+
+/// One file of the guest to be copied into an initramfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpliceCopy {
+    /// Name in the archive.
+    pub name: String,
+    /// The guest's file.
+    pub from: GuestPath,
+    /// It is compressed and goes in unpacked.
+    pub unpack: bool,
+    /// Bytes in the archive.
+    pub size: u64,
 }
 
 /// One gathered file.
@@ -292,7 +326,10 @@ pub struct SourceFile {
 impl Sources {
     /// Nothing gathered.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.dirs.is_empty() && self.links.is_empty()
+        self.files.is_empty()
+            && self.dirs.is_empty()
+            && self.links.is_empty()
+            && self.splices.is_empty()
     }
 
     /// A gathered file's bytes.

@@ -123,6 +123,8 @@ pub enum MemberKind {
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A copy of a guest file, mode 0644.
     Copy(GuestPath),
+    /// A copy of a compressed kernel module of the guest, unpacked, mode 0644.
+    Unpack(GuestPath),
 }
 
 impl Action {

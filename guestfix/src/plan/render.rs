@@ -54,6 +54,7 @@ fn listing(members: &[Member]) -> String {
             MemberKind::Dir => continue,
             MemberKind::Bytes(bytes) => writeln!(out, "+ {} ({} bytes)", member.name, bytes.len()),
             MemberKind::Copy(from) => writeln!(out, "+ {} (copy of {from})", member.name),
+            MemberKind::Unpack(from) => writeln!(out, "+ {} (unpacked {from})", member.name),
         };
     }
     out

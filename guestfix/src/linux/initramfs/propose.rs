@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Decides for every bootable kernel: keep its initramfs, splice it, or say why neither works.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::devices;
+use crate::fs::GuestPath;
+use crate::inspect::Facts;
+use crate::inspect::facts::{
+    Category, Concern, DriverAt, InitramfsFacts, KernelFacts, SpliceSource,
+};
+use crate::linux::kernel;
+use crate::linux::modules::name_of;
+use crate::plan::{Action, Change, InitramfsMode, Member, MemberKind, Policy, Proposal, Target};
+
+const TOPIC: &str = "initramfs";
+/// Header, name and alignment of one member, bytes; an upper estimate.
+const MEMBER_OVERHEAD: u64 = 256;
+/// Kept free on the filesystem of the initramfs, bytes.
+const RESERVE: u64 = 1 << 20;
+
+/// Proposes a change for every initramfs that needs one, and the drop-ins that make the guest's
+/// own next rebuild keep the drivers.
+pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
+    let mut out = Proposal::default();
+    let mut done = BTreeSet::new();
+    let mut needed: BTreeMap<String, u64> = BTreeMap::new();
+    for kernel in kernel::bootable(facts) {
+        let path = kernel.initramfs.as_ref().map_or(&kernel.image, |i| &i.path);
+        if done.insert(path.clone()) {
+            of_kernel(facts, kernel, target, policy, &mut needed, &mut out);
+        }
+    }
+    out.extend(super::keep::propose(facts));
+    out
+}
+
+fn of_kernel(
+    facts: &Facts,
+    kernel: &KernelFacts,
+    target: &Target,
+    policy: &Policy,
+    needed: &mut BTreeMap<String, u64>,
+    out: &mut Proposal,
+) {
+    let category = match kernel::is_default(facts, kernel) {
+        true => Category::Critical,
+        false => Category::Warning,
+    };
+    let mut concern = |id: &str, message: String| {
+        out.concerns.push(Concern::new(category, id, message));
+    };
+    let version = &kernel.version;
+    let lacking = kernel::lacking(facts, kernel, target.disk_bus);
+    let nowhere = names(&lacking, |_, at| at == DriverAt::Missing);
+    if !nowhere.is_empty() {
+        return concern(
+            "kernel-lacks-virtio",
+            format!("kernel {version} has no {nowhere} at all; choose another disk bus or kernel"),
+        );
+    }
+    let drivers = lacking;
+    let lacking = names(&drivers, |_, _| true);
+    let Some(initramfs) = &kernel.initramfs else {
+        if !lacking.is_empty() {
+            concern(
+                "no-initramfs",
+                format!("kernel {version} has no initramfs and {lacking} are not built in"),
+            );
+        }
+        return;
+    };
+    if let Some(damage) = &initramfs.damage {
+        return concern(
+            "initramfs-damaged",
+            format!("{} cannot be read to its end: {damage}", initramfs.path),
+        );
+    }
+    let empty = SpliceSource::default();
+    let source = kernel::splice_source(facts, kernel).unwrap_or(&empty);
+    if !lacking.is_empty() {
+        if let Err((id, message)) = may_splice(initramfs, source, policy, &lacking) {
+            return concern(id, message);
+        }
+        let gone = names(&drivers, |name, _| !copies(source, name));
+        if !gone.is_empty() {
+            return concern(
+                "module-file-missing",
+                format!("the module files of {gone} for kernel {version} are gone from the guest"),
+            );
+        }
+    }
+    let (mut members, left) = overrides(facts, initramfs, source, target);
+    if !left.is_empty() {
+        concern(
+            "initramfs-waits-for-device",
+            format!(
+                "{} waits for {left}, which the new machine will not have",
+                initramfs.path
+            ),
+        );
+    }
+    if !lacking.is_empty() {
+        members.extend(module_members(source));
+    }
+    if members.is_empty() {
+        return;
+    }
+    if let Err(message) = room(facts, initramfs, source, &members, needed) {
+        return concern("boot-full", message);
+    }
+    let why = match lacking.as_str() {
+        "" => format!("its configuration names devices that kernel {version} will not find"),
+        lacking => format!("kernel {version} lacks {lacking} when it looks for its root"),
+    };
+    let path = GuestPath::new(&initramfs.path);
+    let action = Action::AppendInitramfs { path, members };
+    out.changes.push(Change::new(TOPIC, why, action, None));
+}
+
+fn copies(source: &SpliceSource, module: &str) -> bool {
+    let mut copies = source.copies.iter();
+    copies.any(|copy| name_of(&copy.name).as_deref() == Some(module))
+}
+
+fn names(drivers: &[(String, DriverAt)], wanted: impl Fn(&str, DriverAt) -> bool) -> String {
+    let chosen = drivers.iter().filter(|(name, at)| wanted(name, *at));
+    let names: Vec<&str> = chosen.map(|(name, _)| name.as_str()).collect();
+    names.join(", ")
+}
+
+fn may_splice(
+    initramfs: &InitramfsFacts,
+    source: &SpliceSource,
+    policy: &Policy,
+    lacking: &str,
+) -> Result<(), (&'static str, String)> {
+    let path = &initramfs.path;
+    match (policy.initramfs, &source.blocked) {
+        (InitramfsMode::Keep, _) => Err((
+            "initramfs-lacks-virtio",
+            format!("{path} lacks {lacking} and is to be kept; use --initramfs auto"),
+        )),
+        (InitramfsMode::Rebuild, _) => Err((
+            "rebuild-not-available",
+            format!(
+                "{path} lacks {lacking} and rebuilding is not available; use --initramfs splice"
+            ),
+        )),
+        (_, Some(why)) => Err((
+            "splice-not-possible",
+            format!("{path} lacks {lacking} and appending would not help: {why}"),
+        )),
+        (_, None) => Ok(()),
+    }
+}
+
+/// Files that override embedded configuration, and the devices for which none can be made.
+fn overrides(
+    facts: &Facts,
+    initramfs: &InitramfsFacts,
+    source: &SpliceSource,
+    target: &Target,
+) -> (Vec<Member>, String) {
+    let mut members = Vec::new();
+    let mut left = Vec::new();
+    let mut seen = BTreeSet::new();
+    for device in vanishing(initramfs, target) {
+        if !seen.insert(&device.file) {
+            continue;
+        }
+        let text = source.configs.get(&device.file);
+        let text = text.map(|body| String::from_utf8_lossy(body));
+        let content = match text {
+            Some(text) => devices::rewrite(&text, facts, target.disk_bus),
+            // An empty file masks a device unit and disarms a hook.
+            None => Some(String::new()),
+        };
+        match content {
+            Some(content) => members.push(Member {
+                name: device.file.clone(),
+                what: MemberKind::Bytes(content.into_bytes()),
+            }),
+            None => left.push(format!("{} ({})", device.device, device.file)),
+        }
+    }
+    (members, left.join(", "))
+}
+
+/// The embedded device names that the target will not have.
+pub(super) fn vanishing<'a>(
+    initramfs: &'a InitramfsFacts,
+    target: &Target,
+) -> impl Iterator<Item = &'a crate::inspect::facts::EmbeddedDevice> {
+    let bus = target.disk_bus;
+    let all = initramfs.device_names.iter();
+    all.filter(move |device| devices::vanishes(&device.device, bus))
+}
+
+fn module_members(source: &SpliceSource) -> impl Iterator<Item = Member> {
+    let dirs = source.dirs.iter().map(|name| (name, MemberKind::Dir));
+    let copies = source.copies.iter().map(|copy| {
+        let from = copy.from.clone();
+        let what = match copy.unpack {
+            true => MemberKind::Unpack(from),
+            false => MemberKind::Copy(from),
+        };
+        (&copy.name, what)
+    });
+    let indexes = source.indexes.iter();
+    let indexes = indexes.map(|(name, bytes)| (name, MemberKind::Bytes(bytes.to_vec())));
+    dirs.chain(copies)
+        .chain(indexes)
+        .map(|(name, what)| Member {
+            name: name.clone(),
+            what,
+        })
+}
+
+/// Asks for room on the filesystem that holds the initramfs, next to what was asked before.
+fn room(
+    facts: &Facts,
+    initramfs: &InitramfsFacts,
+    source: &SpliceSource,
+    members: &[Member],
+    needed: &mut BTreeMap<String, u64>,
+) -> Result<(), String> {
+    let size = members.iter().fold(RESERVE, |sum, member| {
+        let body = match &member.what {
+            MemberKind::Dir => 0,
+            MemberKind::Bytes(bytes) => bytes.len() as u64,
+            MemberKind::Copy(_) | MemberKind::Unpack(_) => source
+                .copies
+                .iter()
+                .find(|copy| copy.name == member.name)
+                .map_or(0, |copy| copy.size),
+        };
+        sum.saturating_add(body).saturating_add(MEMBER_OVERHEAD)
+    });
+    let path = GuestPath::new(&initramfs.path);
+    let mounts = facts.mounts.iter();
+    let Some(mount) = mounts
+        .filter(|mount| path.below(&GuestPath::new(&mount.at)).is_some())
+        .max_by_key(|mount| mount.at.len())
+    else {
+        return Ok(());
+    };
+    let total = needed.entry(mount.at.clone()).or_insert(0);
+    let sum = total.saturating_add(size);
+    if sum > mount.free_bytes {
+        return Err(format!(
+            "{} has {} KiB free and {} KiB are needed to append to its initramfs images",
+            mount.at,
+            mount.free_bytes >> 10,
+            sum >> 10
+        ));
+    }
+    *total = sum;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The guest's kernels: their images, modules and initramfs, and where each finds the drivers
+//! that the target's buses need.
+#![deny(clippy::arithmetic_side_effects)]
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use super::initramfs::{read::read_initramfs, splice};
+use super::modules::Modules;
+use crate::error::Result;
+use crate::fs::{FileType, GuestPath, Tree};
+use crate::inspect::Facts;
+use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SourceFile, SpliceSource};
+use crate::plan::Bus;
+
+/// What some bus of KubeVirt needs. `virtio_net` is not among them: in an initramfs it would name
+/// the network card before the guest's own rule does.
+pub const DRIVERS: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ahci"];
+
+/// More kernels than this are no guest's.
+const MAX_KERNELS: usize = 32;
+
+/// The drivers of one bus.
+pub fn drivers_of(bus: Bus) -> &'static [&'static str] {
+    match bus {
+        Bus::Virtio => &["virtio_pci", "virtio_blk"],
+        Bus::Scsi => &["virtio_pci", "virtio_scsi", "sd_mod"],
+        Bus::Sata => &["ahci", "sd_mod"],
+    }
+}
+
+/// A kernel image found by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The image.
+    pub path: GuestPath,
+    /// What its name says behind `vmlinuz-`: the version, or a flavour; empty for a bare name.
+    pub label: String,
+    /// Where its initramfs may be, likeliest first.
+    pub initramfs: Vec<GuestPath>,
+}
+
+/// Tells kernel images from other files of a boot directory.
+pub fn parse(dir: &GuestPath, names: &[Vec<u8>]) -> Vec<Image> {
+    const STEMS: [&str; 4] = ["vmlinuz", "vmlinux", "kernel", "bzImage"];
+    let texts = names
+        .iter()
+        .filter_map(|name| std::str::from_utf8(name).ok());
+    let image = |name: &str| {
+        let label = STEMS.iter().find_map(|stem| {
+            let rest = name.strip_prefix(stem)?;
+            rest.is_empty()
+                .then_some("")
+                .or_else(|| rest.strip_prefix('-'))
+        })?;
+        let spellings = match label {
+            "" => [
+                "initrd.img",
+                "initramfs.img",
+                "initrd",
+                "initramfs",
+                "initrd.gz",
+            ]
+            .map(str::to_owned),
+            label => [
+                format!("initrd.img-{label}"),
+                format!("initramfs-{label}.img"),
+                format!("initrd-{label}"),
+                format!("initramfs-{label}"),
+                format!("initrd-{label}.img"),
+            ],
+        };
+        Some(Image {
+            path: dir.join(name),
+            label: label.to_owned(),
+            initramfs: spellings.iter().map(|name| dir.join(name)).collect(),
+        })
+    };
+    texts.filter_map(image).collect()
+}
+
+/// Fills in `facts.kernels`, newest version first, and what splicing needs. Which of them the boot
+/// loader starts is its topic's to say.
+///
+/// # Errors
+/// `Corrupt` when a filesystem is damaged.
+pub fn gather(tree: &Tree, facts: &mut Facts) -> Result<()> {
+    let mut last: Option<(String, Modules)> = None;
+    for image in images(tree)?.into_iter().take(MAX_KERNELS) {
+        let Some(version) = version_of(tree, &image)? else {
+            continue;
+        };
+        // Indexes take some megabytes per kernel: only those at hand are kept.
+        let modules = match last.take().filter(|(of, _)| *of == version) {
+            Some((_, modules)) => modules,
+            None => read_modules(tree, &version)?,
+        };
+        kernel(tree, facts, &image, version.clone(), &modules)?;
+        last = Some((version, modules));
+    }
+    facts.kernels.sort_by(|one, other| {
+        newer_first(&one.version, &other.version).then_with(|| one.image.cmp(&other.image))
+    });
+    gather_generators(tree, facts)
+}
+
+fn images(tree: &Tree) -> Result<Vec<Image>> {
+    let boot = GuestPath::new("/boot");
+    let mut out = Vec::new();
+    for image in parse(&boot, &tree.list(&boot)?) {
+        let is_file = |meta: crate::fs::Metadata| meta.file_type == FileType::File && meta.len > 0;
+        if tree.lstat(&image.path)?.is_some_and(is_file) {
+            out.push(image);
+        }
+    }
+    // systemd's kernel-install layout: <ESP or /boot>/<machine id>/<version>/{linux,initrd}
+    for top in ["/boot", "/boot/efi", "/efi"].map(GuestPath::new) {
+        for id in tree.list(&top)?.iter().filter(|id| is_machine_id(id)) {
+            for version in tree.list(&top.join(id))? {
+                let dir = top.join(id).join(&version);
+                let label = String::from_utf8_lossy(&version).into_owned();
+                let image = Image {
+                    path: dir.join("linux"),
+                    initramfs: vec![dir.join("initrd"), dir.join(format!("initrd.img-{label}"))],
+                    label,
+                };
+                if tree.exists(&image.path)? {
+                    out.push(image);
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn is_machine_id(name: &[u8]) -> bool {
+    name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The release: the label where modules lie under it, else what the image says of itself.
+fn version_of(tree: &Tree, image: &Image) -> Result<Option<String>> {
+    let label = &image.label;
+    if !label.is_empty() && tree.exists(&GuestPath::new("/lib/modules").join(label))? {
+        return Ok(Some(label.clone()));
+    }
+    let mut head = Vec::new();
+    if let Some(file) = tree.open(&image.path)? {
+        // An image that cannot be read here is the boot loader topic's to report.
+        let _ = file.take(128 << 10).read_to_end(&mut head);
+    }
+    Ok(image_version(&head).or_else(|| {
+        let versioned = label.starts_with(|c: char| c.is_ascii_digit());
+        versioned.then(|| label.clone())
+    }))
+}
+
+/// The release in an x86 kernel image's setup header (`kernel_version`, at 0x20e).
+///
+/// Format: <https://docs.kernel.org/arch/x86/boot.html>.
+fn image_version(head: &[u8]) -> Option<String> {
+    (head.get(0x202..0x206)? == b"HdrS").then_some(())?;
+    let pointer = <[u8; 2]>::try_from(head.get(0x20e..0x210)?).ok()?;
+    let start = usize::from(u16::from_le_bytes(pointer)).checked_add(0x200)?;
+    let text = head.get(start..)?.split(|byte| *byte == 0).next()?;
+    let version = std::str::from_utf8(text).ok()?.split(' ').next()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-~".contains(c);
+    (version.starts_with(|c: char| c.is_ascii_digit()) && version.chars().all(plain))
+        .then(|| version.to_owned())
+}
+
+/// Reads a kernel's module index texts.
+fn read_modules(tree: &Tree, version: &str) -> Result<Modules> {
+    let dir = GuestPath::new("/lib/modules").join(version);
+    let text = |name: &str| -> Result<String> {
+        let bytes = tree.read_up_to(&dir.join(name), 16 << 20)?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    Ok(Modules::parse(
+        &text("modules.dep")?,
+        &text("modules.alias")?,
+        &text("modules.softdep")?,
+        &text("modules.builtin")?,
+    ))
+}
+
+fn kernel(
+    tree: &Tree,
+    facts: &mut Facts,
+    image: &Image,
+    version: String,
+    modules: &Modules,
+) -> Result<()> {
+    let dir = GuestPath::new("/lib/modules").join(&version);
+    let mut inside = BTreeSet::new();
+    let mut initramfs: Option<InitramfsFacts> = None;
+    for path in &image.initramfs {
+        if let Some(file) = tree.open(path)? {
+            let mut read = read_initramfs(file, &version);
+            read.facts.path = path.display();
+            read.facts.size = tree.stat(path)?.map_or(0, |meta| meta.len);
+            let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();
+            inside = read.contents.usable(modules_dir).into_keys().collect();
+            let drivers = wanted(facts, modules, &inside);
+            let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
+            facts.sources.splices.insert(path.display(), source);
+            initramfs = Some(read.facts);
+            break;
+        }
+    }
+    let names: BTreeSet<String> = wanted(facts, modules, &inside)
+        .iter()
+        .flat_map(|driver| modules.closure(driver))
+        .collect();
+    facts.kernels.push(KernelFacts {
+        version,
+        image: image.path.display(),
+        default: false,
+        in_boot_menu: false,
+        modules_dir: tree.exists(&dir)?.then(|| dir.display()),
+        drivers: names
+            .into_iter()
+            .map(|name| (name.clone(), place_of(&name, modules, &inside)))
+            .collect(),
+        initramfs,
+    });
+    Ok(())
+}
+
+fn wanted<'a>(facts: &Facts, modules: &Modules, inside: &BTreeSet<String>) -> Vec<&'a str> {
+    let mut out = DRIVERS.to_vec();
+    let candidates = root_drivers(facts);
+    let here = |name: &&&str| modules.builtin.contains(**name) || inside.contains(**name);
+    let known = |name: &&&str| modules.files.contains_key(**name);
+    let driver = candidates
+        .iter()
+        .find(here)
+        .or_else(|| candidates.iter().find(known));
+    out.extend(driver);
+    out
+}
+
+/// The modules that can mount the root, preferred first.
+fn root_drivers(facts: &Facts) -> &'static [&'static str] {
+    match facts
+        .volume(&facts.root)
+        .map(|root| root.content.kind.as_str())
+    {
+        Some("ext2") => &["ext2", "ext4"],
+        Some("ext3") => &["ext3", "ext4"],
+        Some("ext4") => &["ext4"],
+        Some("xfs") => &["xfs"],
+        Some("btrfs") => &["btrfs"],
+        _ => &[],
+    }
+}
+
+fn place_of(name: &str, modules: &Modules, inside: &BTreeSet<String>) -> DriverAt {
+    if modules.builtin.contains(name) {
+        DriverAt::BuiltIn
+    } else if inside.contains(name) {
+        DriverAt::Initramfs
+    } else if modules.files.contains_key(name) {
+        DriverAt::RootOnly
+    } else {
+        DriverAt::Missing
+    }
+}
+
+/// What appending to this kernel's initramfs needs, where that was gathered.
+pub fn splice_source<'a>(facts: &'a Facts, kernel: &KernelFacts) -> Option<&'a SpliceSource> {
+    let initramfs = kernel.initramfs.as_ref()?;
+    facts.sources.splices.get(&initramfs.path)
+}
+
+/// The drivers, and all they need, that this kernel lacks at the time it looks for the root on
+/// that bus; each with the place where it is.
+pub fn lacking(facts: &Facts, kernel: &KernelFacts, bus: Bus) -> Vec<(String, DriverAt)> {
+    let closures = splice_source(facts, kernel).map(|source| &source.closures);
+    let root = root_drivers(facts)
+        .iter()
+        .filter(|name| kernel.drivers.contains_key(**name));
+    let mut names = BTreeSet::new();
+    for driver in drivers_of(bus).iter().chain(root) {
+        match closures.and_then(|all| all.get(*driver)) {
+            Some(closure) => names.extend(closure.iter().cloned()),
+            None => drop(names.insert((*driver).to_owned())),
+        }
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            let at = kernel.drivers.get(&name).copied();
+            (name, at.unwrap_or(DriverAt::Missing))
+        })
+        .filter(|(_, at)| !matches!(at, DriverAt::BuiltIn | DriverAt::Initramfs))
+        .collect()
+}
+
+/// The kernels that a boot loader entry names; all where none is marked.
+pub fn bootable(facts: &Facts) -> Vec<&KernelFacts> {
+    let named = |kernel: &&KernelFacts| kernel.in_boot_menu || kernel.default;
+    let marked: Vec<&KernelFacts> = facts.kernels.iter().filter(named).collect();
+    if marked.is_empty() {
+        return facts.kernels.iter().collect();
+    }
+    marked
+}
+
+/// True for the kernel that starts by default: the one marked, else the first.
+pub fn is_default(facts: &Facts, kernel: &KernelFacts) -> bool {
+    if facts.kernels.iter().any(|kernel| kernel.default) {
+        return kernel.default;
+    }
+    bootable(facts)
+        .first()
+        .is_some_and(|first| first.image == kernel.image)
+}
+
+/// Newer versions first: numbers by value, the rest by character.
+fn newer_first(one: &str, other: &str) -> Ordering {
+    let chunks = |text: &str| -> Vec<(u64, String)> {
+        text.split_inclusive(|c: char| !c.is_ascii_digit())
+            .map(|part| {
+                let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+                let rest = part.strip_prefix(digits).unwrap_or_default();
+                (digits.parse().unwrap_or(0), rest.to_owned())
+            })
+            .collect()
+    };
+    chunks(other).cmp(&chunks(one))
+}
+
+/// Keeps the configuration of what makes the guest's initramfs.
+fn gather_generators(tree: &Tree, facts: &mut Facts) -> Result<()> {
+    for dir in [
+        "/etc/initramfs-tools",
+        "/etc/initramfs-tools/conf.d",
+        "/etc/dracut.conf.d",
+        "/usr/lib/dracut",
+    ] {
+        let path = GuestPath::new(dir);
+        if tree.exists(&path)? {
+            let names = tree.list(&path)?.into_iter();
+            let names = names.map(|name| String::from_utf8_lossy(&name).into_owned());
+            facts.sources.dirs.insert(dir.to_owned(), names.collect());
+        }
+    }
+    let mut files = vec![
+        "/etc/initramfs-tools/modules".to_owned(),
+        "/etc/initramfs-tools/initramfs.conf".to_owned(),
+        "/etc/dracut.conf".to_owned(),
+    ];
+    for dir in ["/etc/initramfs-tools/conf.d", "/etc/dracut.conf.d"] {
+        let names = facts.sources.dir(dir).iter().take(100);
+        files.extend(names.map(|name| format!("{dir}/{name}")));
+    }
+    for file in files {
+        keep(tree, facts, &file)?;
+    }
+    Ok(())
+}
+
+fn keep(tree: &Tree, facts: &mut Facts, path: &str) -> Result<()> {
+    let at = GuestPath::new(path);
+    if let (Some(real), Some(meta)) = (tree.resolve(&at)?, tree.stat(&at)?)
+        && meta.file_type == FileType::File
+        && let Some(content) = tree.read(&at)?
+    {
+        let file = SourceFile {
+            real,
+            meta,
+            content,
+        };
+        facts.sources.files.insert(path.to_owned(), file);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
