@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole room on one guest: Debian 12 as VMware leaves it.
+
+use super::fixture::{self, ROOT_UUID, SWAP_UUID};
+use super::*;
+use crate::fs::MemoryFs;
+use crate::verify::Outcome;
+
+const GRUB_CFG: &str = "set default=\"0\"\nmenuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-x' {\n\tsearch --no-floppy --fs-uuid --set=root x\n\tlinux\t/boot/vmlinuz-6.1.0-1-amd64 root=/dev/sda1 ro  quiet\n\tinitrd\t/boot/initrd.img-6.1.0-1-amd64\n}\n";
+const STATUS: &str = "Package: open-vm-tools\nStatus: install ok installed\nVersion: 2:12.2.0-1+deb12u2\n\nPackage: udev\nStatus: install ok installed\nVersion: 252.30-1~deb12u2\n\nPackage: vim\nStatus: install ok installed\n";
+
+fn debian12() -> MemoryFs {
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(18, 0);
+    elf.extend([62, 0]);
+    MemoryFs::new()
+        .symlink("/bin", "usr/bin")
+        .symlink("/lib", "usr/lib")
+        .file("/usr/bin/sh", elf)
+        .symlink("/etc/os-release", "../usr/lib/os-release")
+        .file("/usr/lib/os-release", "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n")
+        .file("/etc/hostname", "web1\n")
+        .file("/etc/fstab", "# static\n/dev/sda1 / ext4 errors=remount-ro 0 1\n/dev/sda5 none swap sw 0 0\n/dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0\n")
+        .file("/etc/initramfs-tools/conf.d/resume", "RESUME=/dev/sda5\n")
+        .file("/boot/grub/grub.cfg", GRUB_CFG)
+        .file("/etc/default/grub", "GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT=\"quiet\"\nGRUB_CMDLINE_LINUX=\"\"\nGRUB_DISABLE_LINUX_UUID=true\n")
+        .file("/usr/sbin/grub-mkconfig", "for x in ${sysconfdir}/default/grub.d/*.cfg ; do\n")
+        .file("/etc/network/interfaces", "source /etc/network/interfaces.d/*\nauto lo\niface lo inet loopback\nallow-hotplug ens192\niface ens192 inet static\n\taddress 192.0.2.10/24\n")
+        .file("/var/lib/dpkg/status", STATUS)
+        .file("/usr/lib/systemd/systemd", "")
+        .file("/usr/lib/systemd/system/open-vm-tools.service", "")
+}
+
+fn facts(fs: MemoryFs) -> Facts {
+    let mut facts = fixture::facts();
+    facts.kernels = vec![fixture::kernel("6.1.0-1-amd64")];
+    Linux.gather(&Tree::new(Box::new(fs)), &mut facts).unwrap();
+    facts
+}
+
+fn proposal(facts: &Facts) -> Proposal {
+    Linux.propose(facts, &fixture::target(), &Policy::default())
+}
+
+#[test]
+fn a_debian_12_guest_is_seen_as_it_is() {
+    let tree = Tree::new(Box::new(debian12()));
+    assert!(Linux.recognise(&tree).unwrap());
+    assert_eq!(
+        Linux.mount_table(&tree).unwrap(),
+        [("/dev/sda1".to_owned(), "/".to_owned())]
+    );
+    let facts = facts(debian12());
+    assert_eq!(facts.guest.arch, "x86_64");
+    assert_eq!(facts.guest.pretty_name, "Debian GNU/Linux 12 (bookworm)");
+    assert_eq!(facts.vmware.packages, ["open-vm-tools"]);
+    assert_eq!(facts.vmware.units, ["open-vm-tools.service"]);
+    assert_eq!(facts.network.len(), 1);
+    assert_eq!(facts.network[0].addresses, ["192.0.2.10/24"]);
+    assert!(facts.kernels[0].default && facts.kernels[0].in_boot_menu);
+    assert!(facts.concerns.is_empty(), "{:?}", facts.concerns);
+}
+
+#[test]
+fn a_debian_12_guest_gets_this_plan() {
+    let out = proposal(&facts(debian12()));
+    let lines: Vec<_> = out
+        .changes
+        .iter()
+        .map(|c| format!("{} {} {}", c.topic, c.kind, c.path))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "fstab write-file /etc/fstab",
+            "resume write-file /etc/initramfs-tools/conf.d/resume",
+            "bootloader write-file /boot/grub/grub.cfg",
+            "bootloader write-file /etc/default/grub",
+            "bootloader write-file /etc/default/grub.d/99-guestfix.cfg",
+            "network write-file /etc/systemd/network/10-guestfix-ens192.link",
+            "vmware-tools run-guest-program /usr/bin/dpkg",
+            "vmware-tools symlink /etc/systemd/system/open-vm-tools.service",
+        ]
+    );
+    assert_eq!(
+        out.changes[0].diff.as_deref().unwrap(),
+        format!(
+            "--- a/etc/fstab\n+++ b/etc/fstab\n@@ -1,4 +1,4 @@\n # static\n-/dev/sda1 / ext4 errors=remount-ro 0 1\n-/dev/sda5 none swap sw 0 0\n+UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\n+UUID={SWAP_UUID} none swap sw 0 0\n /dev/sr0 /media/cdrom0 udf,iso9660 user,noauto 0 0\n"
+        )
+    );
+    let menu = fixture::written(&out.changes, "/boot/grub/grub.cfg").unwrap();
+    assert_eq!(
+        menu,
+        GRUB_CFG.replace(
+            "root=/dev/sda1 ro  quiet",
+            &format!("root=UUID={ROOT_UUID} ro  quiet console=tty0 console=ttyS0,115200n8")
+        )
+    );
+    let ids: Vec<_> = out.concerns.iter().map(|c| c.id.as_str()).collect();
+    assert_eq!(ids, ["guest-agent-missing"]);
+}
+
+#[test]
+fn the_checks_tell_the_guest_before_from_the_guest_after() {
+    let named = |facts: &Facts| -> Vec<&'static str> {
+        let all = checks();
+        let fails = |check: &&Check| (check.run)(facts, &fixture::target()).result == Outcome::Fail;
+        all.iter().filter(fails).map(|check| check.name).collect()
+    };
+    let before = facts(debian12());
+    assert_eq!(
+        named(&before),
+        [
+            "fstab-devices",
+            "fstab-swap",
+            "resume-device",
+            "boot-entries-stable",
+            "boot-defaults-stable",
+            "console-serial",
+            "nic-names-kept",
+            "vmware-tools-gone",
+            "guest-agent",
+        ]
+    );
+    let done = fixture::applied(debian12(), &proposal(&before).changes);
+    let purged = done.file(
+        "/var/lib/dpkg/status",
+        "Package: udev\nVersion: 252\nStatus: install ok installed\n",
+    );
+    let after = facts(purged);
+    assert_eq!(named(&after), ["guest-agent"]);
+    assert!(
+        proposal(&after).changes.is_empty(),
+        "a second run changes something"
+    );
+}
+
+#[test]
+fn check_names_are_unique() {
+    let mut names: Vec<_> = checks().iter().map(|c| c.name).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+#[test]
+fn an_empty_disk_and_a_data_disk_are_no_linux() {
+    for fs in [
+        MemoryFs::new(),
+        MemoryFs::new().file("/etc/fstab", "x"),
+        MemoryFs::new().dir("/bin").dir("/etc"),
+    ] {
+        assert!(!Linux.recognise(&Tree::new(Box::new(fs))).unwrap());
+    }
+}
