@@ -154,3 +154,84 @@ fn an_empty_disk_and_a_data_disk_are_no_linux() {
         assert!(!Linux.recognise(&Tree::new(Box::new(fs))).unwrap());
     }
 }
+
+/// Files that any topic parses.
+const PARSED: [&str; 17] = [
+    "/etc/fstab",
+    "/etc/crypttab",
+    "/etc/os-release",
+    "/etc/hostname",
+    "/etc/inittab",
+    "/etc/modules",
+    "/etc/default/grub",
+    "/etc/initramfs-tools/conf.d/resume",
+    "/etc/network/interfaces",
+    "/etc/netplan/a.yaml",
+    "/etc/systemd/network/a.network",
+    "/etc/systemd/network/a.link",
+    "/etc/udev/rules.d/70-persistent-net.rules",
+    "/etc/NetworkManager/system-connections/a",
+    "/boot/grub/grub.cfg",
+    "/boot/grub/grubenv",
+    "/var/lib/dpkg/status",
+];
+
+/// Words that lead deep into the parsers, between any bytes.
+fn hostile() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    use proptest::prelude::*;
+    let words = [
+        "/dev/sda1 ",
+        "UUID=",
+        "\\0",
+        "\r\n",
+        "\n",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "menuentry ",
+        "linux ",
+        "root=/dev/sda1 ",
+        "set default=",
+        "1>0",
+        "iface ",
+        "source /etc/network/*",
+        "[Match]\n",
+        "Name=",
+        "NAME=\"",
+        "GRUB_CMDLINE_LINUX=",
+        "RESUME=",
+        "network:\n",
+        "  ethernets:\n",
+        "    ens1:\n",
+        "- ",
+        ":",
+        "#",
+        "\\",
+        "Package: open-vm-tools",
+        "# GRUB Environment Block\n",
+    ];
+    let word = prop_oneof![
+        proptest::sample::select(words.to_vec()).prop_map(|w| w.as_bytes().to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..4),
+    ];
+    proptest::collection::vec(word, 0..40).prop_map(|words| words.concat())
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_any_topic_panic_or_undo_itself(bytes in hostile()) {
+        let mut fs = debian12();
+        for path in PARSED {
+            fs = fs.file(path, bytes.clone());
+        }
+        let before = facts(fs.clone());
+        for check in checks() {
+            (check.run)(&before, &fixture::target());
+        }
+        let after = facts(fixture::applied(fs, &proposal(&before).changes));
+        let writes = |change: &&crate::plan::Change| change.kind == "write-file";
+        let again = proposal(&after);
+        proptest::prop_assert_eq!(again.changes.iter().find(writes), None);
+    }
+}

@@ -12,14 +12,13 @@ use crate::inspect::Facts;
 use crate::inspect::facts::{Concern, NicFacts, Sources};
 
 pub mod ifupdown;
+pub mod netplan;
 mod pin;
 pub mod rules;
 pub mod systemd;
 
 pub use pin::{CHECKS, propose};
 
-/// Netplan's directory; its files are not read yet.
-const NETPLAN: &str = "/etc/netplan";
 /// Links that, pointing to /dev/null, leave the kernel's names alone.
 const NAMING_MASKS: [&str; 3] = [
     "/etc/systemd/network/99-default.link",
@@ -49,6 +48,8 @@ pub fn parse(sources: &Sources) -> Config {
             all.merge(ifupdown::parse(&file.content, path));
         } else if path.starts_with(systemd::DIR) || path.starts_with(systemd::KEYFILES) {
             all.merge(systemd::parse(&file.content, path));
+        } else if path.starts_with(netplan::DIR) {
+            all.merge(netplan::parse(&file.content, path).unwrap_or_default());
         } else if path == rules::PATH {
             for rule in rules::parse(&file.content) {
                 all.macs.extend(rule.mac.map(|mac| (rule.name, mac)));
@@ -78,12 +79,14 @@ pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
     for dir in UDEV_DIRS {
         gather.dir(dir)?;
     }
-    let netplan = gather.dir(NETPLAN)?;
-    if netplan.iter().any(|name| name.ends_with(".yaml")) {
-        gather.concerns.push(Concern::warning(
-            "netplan-unread",
-            "netplan's files are not read; where they name a card (ens192), give that name with --nic NAME=MAC",
-        ));
+    for path in gather.files_in(netplan::DIR, |name| name.ends_with(".yaml"))? {
+        let bytes = gather.sources.bytes(&path).unwrap_or_default();
+        if netplan::parse(bytes, &path).is_none() {
+            gather.concerns.push(Concern::warning(
+                "netplan-unread",
+                format!("{path} is written in a way guestfix does not read; where it names a card (ens192), give that name with --nic NAME=MAC"),
+            ));
+        }
     }
     facts.network = parse(&gather.sources).nics;
     Ok(())
