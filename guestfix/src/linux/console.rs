@@ -124,7 +124,7 @@ fn is_masked(facts: &Facts, port: &str) -> bool {
 
 fn has_systemd(facts: &Facts) -> bool {
     let has = |dir: &&str| facts.sources.dir(dir).iter().any(|name| name == "systemd");
-    SYSTEMD.iter().any(|dir| has(&dir))
+    SYSTEMD.iter().any(has)
 }
 
 fn with_getty(bytes: &[u8], table: &[Process], port: &str) -> Vec<u8> {

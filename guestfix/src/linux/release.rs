@@ -144,11 +144,10 @@ fn older(id: &str, name: &str, version: &str) -> Release {
 }
 
 fn first_line(sources: &Sources, path: &str) -> Option<String> {
-    let found = text::lines(sources.bytes(path)?)
+    text::lines(sources.bytes(path)?)
         .into_iter()
         .map(|line| line.text().trim().to_owned())
-        .find(|line| !line.is_empty() && !line.starts_with('#'));
-    found
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn hostname(sources: &Sources) -> Option<String> {

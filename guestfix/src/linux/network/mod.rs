@@ -213,7 +213,7 @@ fn naming(sources: &Sources) -> Naming {
 
 fn has_systemd_udev(sources: &Sources) -> bool {
     let has = |dir: &&str| sources.dir(dir).iter().any(|name| name == "systemd-udevd");
-    UDEV_DIRS.iter().any(|dir| has(&dir))
+    UDEV_DIRS.iter().any(has)
 }
 
 /// The version of udev: of its package, or of the library beside it.
