@@ -137,6 +137,22 @@ impl Error {
         self
     }
 
+    /// What to do next: the hint, or what helps with every error of this kind.
+    pub fn advice(&self) -> &str {
+        self.hint.as_deref().unwrap_or(match self.kind {
+            Kind::Usage => "see guestfix --help",
+            Kind::Refused => "see docs/runbook.md for this code; the disk was not changed",
+            Kind::Unsupported => "the disk was not changed; docs/support-matrix.md says what works",
+            Kind::Corrupt => {
+                "the disk was not changed. Copy it again from its source, or repair it (e2fsck -f \
+                 for ext4) and try again"
+            }
+            Kind::Host => "the disk was not changed; guestfix host shows what this machine offers",
+            Kind::Internal => "the disk was not changed; please report this bug, with -v",
+            Kind::Cancelled => "the disk was not changed; run the same command again",
+        })
+    }
+
     /// The exit code of the design's CLI contract.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

@@ -8,14 +8,19 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod apply;
 pub mod boot;
+pub mod cli;
+pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod fs;
 pub mod host;
 pub mod inspect;
 pub mod linux;
+pub mod pipeline;
 pub mod plan;
+pub mod report;
 pub mod verify;
 pub mod volume;
 

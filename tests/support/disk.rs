@@ -173,6 +173,7 @@ pub fn tiny_os(dir: &Path, tree: &str, hostname: &str) -> PathBuf {
         ),
         ("usr/lib/systemd/systemd", "not a program\n"),
         ("usr/sbin/init", "not a program\n"),
+        ("usr/bin/sh", "not a program\n"),
         ("var/lib/dpkg/status", ""),
     ];
     for (path, content) in files {

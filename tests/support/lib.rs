@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
+pub mod digest;
 pub mod disk;
 pub mod guest;
 pub mod tool;

@@ -28,7 +28,7 @@ const LOCK: &str = "lock";
 const RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Which disk it is: a path on this host, or a claim of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DiskIdentity {
     /// Canonical path, symlinks resolved.
     pub path: String,
@@ -53,7 +53,7 @@ impl DiskIdentity {
         })?;
         let path = std::str::from_utf8(canonical.as_os_str().as_bytes()).map_err(|_| {
             Error::new(
-                crate::Kind::Usage,
+                crate::error::Kind::Usage,
                 "path-not-text",
                 "the disk's path is not UTF-8",
             )
@@ -291,11 +291,15 @@ fn guest_id(disks: &[DiskIdentity]) -> Result<String> {
     keys.sort();
     if let Some((key, _)) = keys.iter().zip(keys.iter().skip(1)).find(|(a, b)| a == b) {
         let message = format!("{key} was given twice");
-        return Err(Error::new(crate::Kind::Usage, "same-disk-twice", message));
+        return Err(Error::new(
+            crate::error::Kind::Usage,
+            "same-disk-twice",
+            message,
+        ));
     }
     let json = serde_json::to_vec(&keys)
         .map_err(|e| Error::internal("cannot name the guest").because(e))?;
-    let mut id = crate::plan::render::sha256_hex(&json);
+    let mut id = crate::digest::sha256_hex(&json);
     id.truncate(32);
     Ok(id)
 }

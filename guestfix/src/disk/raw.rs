@@ -174,7 +174,7 @@ pub fn open_disk(path: &Path, writable: bool) -> Result<File> {
 
 fn not_a_disk(name: &str, why: &str) -> Error {
     Error::new(
-        crate::Kind::Usage,
+        crate::error::Kind::Usage,
         "not-a-disk",
         format!("this is not a disk: {why}"),
     )

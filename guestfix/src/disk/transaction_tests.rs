@@ -61,7 +61,7 @@ fn undo_refuses_after_the_guest_has_run() {
         let error = world.undo(true).unwrap_err();
         assert_eq!(
             (error.kind, error.code.as_str()),
-            (crate::Kind::Refused, "has-run-since")
+            (crate::error::Kind::Refused, "has-run-since")
         );
         assert!(error.message.contains(what), "{error}");
         assert_eq!(error.disk, Some(format!("/disk{disk}")));
@@ -97,7 +97,7 @@ fn recovery_refuses_another_disk_and_keeps_the_journal() {
     let error = world.recover().unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (crate::Kind::Refused, "disk-replaced")
+        (crate::error::Kind::Refused, "disk-replaced")
     );
     assert_eq!(
         (error.disk.as_deref(), error.offset),
@@ -129,7 +129,7 @@ fn a_damaged_journal_is_rolled_back_with_the_undo_record() {
         world.file(JOURNAL).write_all_at(&[0xa5; 3], at).unwrap();
         assert_eq!(
             pending(&world.home()).unwrap_err().kind,
-            crate::Kind::Corrupt
+            crate::error::Kind::Corrupt
         );
         assert_eq!(world.recover().unwrap(), Recovered::Dropped);
         assert!(world.bytes() == world.old, "{at}");
@@ -150,7 +150,7 @@ fn a_journal_and_undo_record_damaged_together_are_kept_and_reported() {
     let error = world.recover().unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (crate::Kind::Corrupt, "record")
+        (crate::error::Kind::Corrupt, "record")
     );
     assert!(error.hint.is_some());
     assert!(world.bytes() == before);
@@ -192,7 +192,7 @@ fn too_little_space_is_noticed_before_anything_is_touched() {
     let error = world.commit_in(&home, &world.new).unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (crate::Kind::Host, "no-space")
+        (crate::error::Kind::Host, "no-space")
     );
     assert!(
         error.message.contains("50000")

@@ -170,7 +170,7 @@ impl GuestFs for Ext4 {
         }))
     }
 
-    /// Root may use reserved blocks, so all free blocks count. They are summed over the group
+    /// Root may use reserved blocks, so all free blocks count that the kernel does not keep. They are summed over the group
     /// descriptors, for the superblock's counter is stale on a dirty filesystem.
     fn space(&self) -> Result<Space> {
         let (free_bytes, free_inodes) = self.superblock.free(self.volume.as_ref())?;

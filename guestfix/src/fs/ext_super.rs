@@ -15,6 +15,8 @@ pub(crate) const HAS_JOURNAL: u32 = 0x4;
 pub(crate) const RECOVER: u32 = 0x4;
 /// incompat: the journal is on another device.
 pub(crate) const JOURNAL_DEV: u32 = 0x8;
+/// incompat: files are mapped by extents.
+const EXTENTS: u32 = 0x40;
 /// incompat: block numbers of 64 bits.
 const WIDE: u32 = 0x80;
 /// ro_compat: free space is counted in clusters of several blocks.
@@ -142,7 +144,27 @@ impl Super {
             Some(shift @ 0..=20) if self.features[2] & BIGALLOC != 0 => 1024_u64 << shift,
             _ => self.block,
         };
-        Ok((blocks.saturating_mul(unit), inodes))
+        let usable = blocks.saturating_sub(self.kept_by_kernel(unit));
+        Ok((usable.saturating_mul(unit), inodes))
+    }
+
+    /// Clusters of `unit` bytes that the kernel gives to nobody, root included: 2 % and at most
+    /// 4096 of a filesystem with extents, so that delayed writes find room for their metadata
+    /// (Linux, fs/ext4/super.c, `ext4_calculate_resv_clusters`).
+    fn kept_by_kernel(&self, unit: u64) -> u64 {
+        if self.features[1] & EXTENTS == 0 {
+            return 0;
+        }
+        let low = u64::from(le32(&self.raw, 0x04).unwrap_or(0));
+        let high = u64::from(le32(&self.raw, 0x150).unwrap_or(0));
+        let high = if self.features[1] & WIDE != 0 {
+            high
+        } else {
+            0
+        };
+        let bytes = (high << 32 | low).saturating_mul(self.block);
+        let clusters = bytes.checked_div(unit).unwrap_or(0);
+        (clusters / 50).min(4096)
     }
 
     /// The journal's blocks in order; `None` when there is no journal inside the filesystem.

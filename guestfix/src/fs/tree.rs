@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use super::{FileType, GuestFs, GuestPath, Metadata, ReadSeek};
+use super::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space};
 use crate::error::{Error, Result};
 
 /// As many symlinks as the kernel follows in one walk (path_resolution(7)).
@@ -44,6 +44,19 @@ impl Tree {
     /// The mount points with their filesystems, the root's last.
     pub fn mounts(&self) -> impl Iterator<Item = (&GuestPath, &dyn GuestFs)> {
         self.mounts.iter().map(|(at, fs)| (at, fs.as_ref()))
+    }
+
+    /// The name of the root's reader.
+    pub fn reader(&self) -> &'static str {
+        self.mounts.last().map_or("none", |(_, fs)| fs.reader())
+    }
+
+    /// Room on the filesystem that holds a path.
+    ///
+    /// # Errors
+    /// `Corrupt` when its superblock is damaged.
+    pub fn space(&self, path: &GuestPath) -> Result<Space> {
+        self.fs_of(path)?.0.space()
     }
 
     fn fs_of(&self, path: &GuestPath) -> Result<(&dyn GuestFs, GuestPath)> {

@@ -58,7 +58,9 @@ pub(super) fn open(
 fn failed(doing: &str, path: &GuestPath) -> impl Fn(Errno) -> Error {
     let doing = format!("{doing} {path}");
     move |e| match e {
-        Errno::NOSPC | Errno::DQUOT => Error::host("no-space", doing.clone()).because(e),
+        Errno::NOSPC | Errno::DQUOT => Error::refused("guest-full", doing.clone())
+            .because(e)
+            .hint("the guest's filesystem is full: free some space in the guest first"),
         Errno::UCLEAN | Errno::BADMSG => Error::corrupt("unreadable", doing.clone()).because(e),
         _ => Error::io(doing.clone(), e),
     }

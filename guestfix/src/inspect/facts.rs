@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::fs::{GuestPath, Metadata};
 use crate::volume::{Content, TableKind};
 
+/// The document's schema.
+pub const SCHEMA: &str = "guestfix.io/facts/v1";
+
 /// What is known of a guest.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
@@ -371,36 +374,54 @@ impl Facts {
         }
     }
 
-    /// The volume that a device name of the old machine meant: `/dev/sda1`, `/dev/disk/by-*/...`,
-    /// `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=`.
-    ///
-    /// `/dev/sdX`, `/dev/hdX`, `/dev/vdX` and `/dev/nvmeXn1` are taken in the order of the disks
-    /// given, as VMware presents them.
+    /// The volume that a device name of the old machine meant: see [`volume_of_device`].
     pub fn volume_of_device(&self, device: &str) -> Option<&VolumeFacts> {
-        let by = |f: &dyn Fn(&VolumeFacts) -> Option<&String>, want: &str| {
-            self.volumes
-                .iter()
-                .find(|v| f(v).is_some_and(|have| have.eq_ignore_ascii_case(want)))
-        };
-        let tagged = device
-            .split_once('=')
-            .map(|(tag, value)| (tag, value.trim_matches('"')));
-        let by_dir = device
-            .strip_prefix("/dev/disk/by-")
-            .and_then(|rest| rest.split_once('/'));
-        match tagged.or(by_dir) {
-            Some(("UUID" | "uuid", value)) => by(&|v| v.content.uuid.as_ref(), value),
-            Some(("LABEL" | "label", value)) => self
-                .volumes
-                .iter()
-                .find(|v| v.content.label.as_deref() == Some(value)),
-            Some(("PARTUUID" | "partuuid", value)) => by(&|v| v.part_uuid.as_ref(), value),
-            Some(("PARTLABEL" | "partlabel", value)) => self
-                .volumes
-                .iter()
-                .find(|v| v.part_label.as_deref() == Some(value)),
-            Some(_) => None,
-            None => self.volume(&kernel_name_to_volume(device)?),
+        volume_of_device(&self.volumes, device)
+    }
+
+    /// SHA-256 over facts and sources: the same guest gives the same digest.
+    ///
+    /// # Errors
+    /// `Internal` when the facts cannot be encoded.
+    pub fn digest(&self) -> crate::error::Result<String> {
+        let bytes = rmp_serde::to_vec_named(self)
+            .map_err(|e| crate::error::Error::internal("encoding facts").because(e))?;
+        Ok(crate::digest::sha256_hex(&bytes))
+    }
+}
+
+/// The volume that a device name of the old machine meant: `/dev/sda1`, `/dev/disk/by-*/...`,
+/// `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=`.
+///
+/// `/dev/sdX`, `/dev/hdX`, `/dev/vdX` and `/dev/nvmeXn1` are taken in the order of the disks
+/// given, as VMware presents them.
+pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<&'a VolumeFacts> {
+    let same =
+        |have: Option<&String>, want: &str| have.is_some_and(|h| h.eq_ignore_ascii_case(want));
+    let exact = |have: Option<&String>, want: &str| have.is_some_and(|h| h == want);
+    let tagged = device
+        .split_once('=')
+        .map(|(tag, value)| (tag, value.trim_matches('"')));
+    let by_dir = device
+        .strip_prefix("/dev/disk/by-")
+        .and_then(|rest| rest.split_once('/'));
+    match tagged.or(by_dir) {
+        Some(("UUID" | "uuid", want)) => {
+            volumes.iter().find(|v| same(v.content.uuid.as_ref(), want))
+        }
+        Some(("LABEL" | "label", want)) => volumes
+            .iter()
+            .find(|v| exact(v.content.label.as_ref(), want)),
+        Some(("PARTUUID" | "partuuid", want)) => {
+            volumes.iter().find(|v| same(v.part_uuid.as_ref(), want))
+        }
+        Some(("PARTLABEL" | "partlabel", want)) => {
+            volumes.iter().find(|v| exact(v.part_label.as_ref(), want))
+        }
+        Some(_) => None,
+        None => {
+            let name = kernel_name_to_volume(device)?;
+            volumes.iter().find(|v| v.name == name)
         }
     }
 }

@@ -3,11 +3,40 @@
 //! through [`Recognise`].
 
 pub mod facts;
+mod firmware;
+mod roots;
+mod state;
+
+use std::sync::Arc;
 
 pub use facts::{Category, Concern, Facts};
+pub use roots::Opener;
 
+use crate::disk::Storage;
 use crate::error::Result;
 use crate::fs::Tree;
+use crate::volume::{self, Layout, Volume};
+
+/// A disk of the guest as inspection sees it: named bytes.
+#[derive(Clone)]
+pub struct GuestDisk {
+    /// `disk0`, `disk1`, ...
+    pub name: String,
+    /// As given on the command line.
+    pub path: String,
+    /// Logical sector size in bytes, where the host knows it.
+    pub sector_size: u32,
+    /// The bytes.
+    pub storage: Arc<dyn Storage>,
+}
+
+impl std::fmt::Debug for GuestDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestDisk")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What an OS room contributes to inspection.
 pub trait Recognise {
@@ -20,6 +49,12 @@ pub trait Recognise {
     /// # Errors
     /// `Corrupt` when the filesystem is damaged.
     fn recognise(&self, tree: &Tree) -> Result<bool>;
+
+    /// What to call it when a person has to choose between several.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    fn title(&self, tree: &Tree) -> Result<String>;
 
     /// Which further volumes the root's own tables mount: pairs of device name as written and
     /// mount point, in the order of the table.
@@ -34,4 +69,83 @@ pub trait Recognise {
     /// # Errors
     /// `Corrupt` when the filesystem is damaged.
     fn gather(&self, tree: &Tree, facts: &mut Facts) -> Result<()>;
+}
+
+/// An inspected guest: the facts, and the handles they were read through.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What is known.
+    pub facts: Facts,
+    /// The guest's tree, for building what a plan appends.
+    pub tree: Tree,
+    /// All volumes of all disks.
+    pub volumes: Vec<Volume>,
+    /// Name of the reader of the root, for verdicts.
+    pub reader: &'static str,
+}
+
+/// The disks' volumes.
+///
+/// # Errors
+/// `Corrupt` when a table is damaged or the image is cut short; `Unsupported`/`not-a-disk`.
+pub fn layouts(disks: &[GuestDisk]) -> Result<Vec<Layout>> {
+    disks
+        .iter()
+        .enumerate()
+        .map(|(index, disk)| {
+            volume::read_layout(index, Arc::clone(&disk.storage), disk.sector_size).map_err(|e| {
+                if e.disk.is_some() {
+                    e
+                } else {
+                    e.on(&disk.path)
+                }
+            })
+        })
+        .collect()
+}
+
+/// Everything known of the guest on `disks`.
+///
+/// # Errors
+/// `Unsupported`/`no-os` when no volume holds an operating system; `Refused`/`several-roots` when
+/// several do and `root` names none; `Corrupt` for damage on the way.
+pub fn inspect(
+    disks: &[GuestDisk],
+    families: &[&dyn Recognise],
+    root: Option<&str>,
+    opener: &dyn Opener,
+) -> Result<Inspected> {
+    let layouts = layouts(disks)?;
+    let volumes: Vec<Volume> = layouts
+        .iter()
+        .flat_map(|l| l.volumes.iter().cloned())
+        .collect();
+    let found = roots::find(&volumes, families, root, opener)?;
+    let (tree, mounts, mut concerns) = roots::mount_all(&found, &volumes, opener)?;
+    concerns.extend(state::concerns(&layouts, &volumes, &mounts)?);
+    let reader = tree.reader();
+    let mut facts = Facts {
+        schema: facts::SCHEMA.to_owned(),
+        guest: facts::Guest {
+            family: found.family.family().to_owned(),
+            ..Default::default()
+        },
+        firmware: firmware::detect(disks, &layouts),
+        disks: state::disk_facts(disks, &layouts),
+        volumes: state::volume_facts(&volumes),
+        root: found.volume.name.clone(),
+        mounts,
+        kernels: Vec::new(),
+        network: Vec::new(),
+        vmware: facts::VmwareFacts::default(),
+        concerns,
+        sources: facts::Sources::default(),
+    };
+    found.family.gather(&tree, &mut facts)?;
+    Ok(Inspected {
+        facts,
+        tree,
+        volumes,
+        reader,
+    })
 }

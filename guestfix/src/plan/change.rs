@@ -25,6 +25,9 @@ pub struct Change {
     /// A change whose failure is a Warning and not the end of the conversion.
     #[serde(default)]
     pub optional: bool,
+    /// Done only where an earlier optional change of the same topic failed.
+    #[serde(default)]
+    pub fallback: bool,
     /// What to do. Not part of the published document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
@@ -162,6 +165,7 @@ impl Change {
             diff: super::render::diff(&action, before),
             opaque: matches!(action, Action::RunGuest { .. }),
             optional: false,
+            fallback: false,
             action: Some(action),
         }
     }
@@ -170,6 +174,13 @@ impl Change {
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// Done only where an earlier optional change of the same topic failed.
+    #[must_use]
+    pub fn fallback(mut self) -> Self {
+        self.fallback = true;
         self
     }
 
@@ -188,7 +199,7 @@ impl Change {
         }
         let action = Action::WriteFile {
             path: old.map_or_else(|| GuestPath::new(path), |file| file.real.clone()),
-            before: old.map(|file| super::render::sha256_hex(&file.content)),
+            before: old.map(|file| crate::digest::sha256_hex(&file.content)),
             content,
             attrs: Attrs::FILE,
         };

@@ -52,6 +52,72 @@ pub trait Propose {
     /// `linux` or `windows`.
     fn family(&self) -> &'static str;
 
+    /// The topics it decides about, in order.
+    fn topics(&self) -> &'static [&'static str];
+
     /// Everything to be changed in this guest, in order.
     fn propose(&self, facts: &Facts, target: &Target, policy: &Policy) -> Proposal;
+}
+
+/// The document's schema.
+pub const SCHEMA: &str = "guestfix.io/plan/v1";
+
+/// Decides: facts, target and policy in, a plan out.
+///
+/// # Errors
+/// `Internal` when the facts cannot be encoded for their digest.
+pub fn plan(
+    facts: &Facts,
+    target: &Target,
+    policy: &Policy,
+    room: &dyn Propose,
+) -> crate::error::Result<Plan> {
+    let proposal = room.propose(facts, target, policy);
+    let mut concerns = facts.concerns.clone();
+    for concern in proposal.concerns {
+        if !concerns.contains(&concern) {
+            concerns.push(concern);
+        }
+    }
+    Ok(Plan {
+        schema: SCHEMA.to_owned(),
+        facts_digest: facts.digest()?,
+        changes: proposal.changes,
+        concerns,
+        target: target.clone(),
+    })
+}
+
+impl Plan {
+    /// Some concern says that the guest will not work.
+    pub fn critical(&self) -> impl Iterator<Item = &Concern> {
+        self.concerns
+            .iter()
+            .filter(|c| c.category == crate::inspect::Category::Critical)
+    }
+
+    /// What identifies the plan: same facts and same changes give the same digest.
+    ///
+    /// # Errors
+    /// `Internal` when the plan cannot be encoded.
+    pub fn digest(&self) -> crate::error::Result<String> {
+        let shown: Vec<_> = self
+            .changes
+            .iter()
+            .map(|c| (&c.kind, &c.path, &c.why, &c.diff))
+            .collect();
+        let bytes = rmp_serde::to_vec(&(&self.facts_digest, shown))
+            .map_err(|e| crate::error::Error::internal("encoding the plan").because(e))?;
+        Ok(crate::digest::sha256_hex(&bytes))
+    }
+
+    /// The published document: without the actions' payloads.
+    #[must_use]
+    pub fn document(&self) -> Self {
+        let mut out = self.clone();
+        for change in &mut out.changes {
+            change.action = None;
+        }
+        out
+    }
 }

@@ -3,18 +3,7 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
-
 use super::change::{Action, Member, MemberKind};
-
-/// SHA-256 in lower-case hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
 
 /// What an action does, as a unified diff or a listing.
 pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inspect::Facts;
 use crate::inspect::facts::Firmware;
 
 /// A disk bus of KubeVirt (`spec.domain.devices.disks[].disk.bus`).
@@ -38,4 +39,24 @@ pub struct Target {
     pub tpm: bool,
     /// The guest keeps its hardware clock in `utc` or `localtime`.
     pub clock: String,
+}
+
+impl Target {
+    /// The VM recommended for a guest, with the bus asked for.
+    pub fn recommend(facts: &Facts, bus: Bus) -> Self {
+        Self {
+            firmware: facts.firmware,
+            disk_bus: bus,
+            nic_model: "virtio".to_owned(),
+            machine: if facts.guest.arch == "aarch64" {
+                "virt"
+            } else {
+                "q35"
+            }
+            .to_owned(),
+            secure_boot: false,
+            tpm: false,
+            clock: "utc".to_owned(),
+        }
+    }
 }

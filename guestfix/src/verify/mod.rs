@@ -103,3 +103,20 @@ pub struct Verdict {
     /// What was seen.
     pub detail: String,
 }
+
+/// Runs every check on re-read facts.
+pub fn run(checks: &[Check], facts: &Facts, target: &Target, reader: &str) -> Vec<Verdict> {
+    checks
+        .iter()
+        .map(|check| {
+            let finding = (check.run)(facts, target);
+            Verdict {
+                check: check.name.to_owned(),
+                severity: check.severity,
+                result: finding.result,
+                reader: reader.to_owned(),
+                detail: finding.detail,
+            }
+        })
+        .collect()
+}

@@ -11,7 +11,7 @@ use super::{DiskIdentity, IDENTITY, Identity, JOURNAL, LOCK, lock, state_dir_err
 use crate::error::{Error, Result};
 
 /// A guest in the state directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct StateEntry {
     /// Name of its directory.
     pub id: String,

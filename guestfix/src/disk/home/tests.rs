@@ -73,7 +73,7 @@ fn a_state_directory_that_cannot_be_made_is_the_hosts_fault() {
     let error = Home::open(Path::new("/proc/none"), &[disk("/a")]).unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_str()),
-        (crate::Kind::Host, "state-dir")
+        (crate::error::Kind::Host, "state-dir")
     );
     assert!(error.hint.is_some());
 }

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::plan::policy::NicChoice;
+use crate::plan::{Bus, InitramfsMode, Policy};
+
+/// Makes the disks of a VMware guest boot on KubeVirt: in place, undoable, with proof.
+#[derive(Debug, Parser)]
+#[command(name = "guestfix", version, propagate_version = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const AFTER_HELP: &str = "\
+DISK... are the disks of ONE guest: raw images or block devices. Only convert, undo and recover
+write to them.
+
+Exit codes: 0 done and ready (also with warnings); 1 not ready; 2 usage; 3 refused; 4 unsupported
+guest or no operating system; 5 corrupt disk or filesystem; 6 the host lacks something; 7 boot
+inconclusive; 70 a bug of guestfix; 130/143 cancelled.";
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// How to print the result; errors too.
+    #[arg(long, value_enum, default_value = "text", global = true)]
+    pub format: Format,
+    /// Where journals and undo records are kept.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/guestfix",
+        global = true
+    )]
+    pub state_dir: PathBuf,
+    /// How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere.
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub progress: ProgressMode,
+    /// Log what is done to stderr; twice for more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document on stdout.
+    Json,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// A bar on a terminal, nothing elsewhere.
+    Auto,
+    /// One JSON line per step.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show what is on the disks: volumes, operating system, kernels, network, traces of VMware.
+    Inspect(InspectArgs),
+    /// Show what convert would change, as a diff. Writes nothing.
+    Plan(PlanArgs),
+    /// Make the guest boot on KubeVirt. All or nothing; undo takes it back.
+    Convert(ConvertArgs),
+    /// Run every check against the disks as they are.
+    Verify(VerifyArgs),
+    /// Explain why this guest would not boot on KubeVirt, and what would fix it. Writes nothing.
+    Doctor(DoctorArgs),
+    /// Boot the guest in QEMU on a throw-away overlay and tell what happened.
+    Boot(BootArgs),
+    /// Give back every byte of the last conversion.
+    Undo(UndoArgs),
+    /// Finish or drop an interrupted commit.
+    Recover(RecoverArgs),
+    /// Show what this machine can mount, run and boot.
+    Host,
+    /// List or prune journals and undo records.
+    State(StateArgs),
+    /// List every check.
+    Checks,
+    /// Write man pages, shell completions or JSON schemas.
+    #[command(hide = true)]
+    Generate(GenerateArgs),
+}
+
+/// The disks of one guest.
+#[derive(Debug, Args)]
+pub struct Disks {
+    /// Raw images or block devices of one guest, boot disk first.
+    #[arg(required = true, value_name = "DISK")]
+    pub disks: Vec<PathBuf>,
+}
+
+/// What the operator chooses about a conversion.
+#[derive(Debug, Args)]
+pub struct Choices {
+    /// The volume to convert when several hold an operating system.
+    #[arg(long, value_name = "VOLUME")]
+    pub root: Option<String>,
+    /// How the initramfs gets its virtio drivers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub initramfs: InitramfsMode,
+    /// Run no program of the guest; VMware Tools are then disabled and not removed.
+    #[arg(long)]
+    pub no_guest_code: bool,
+    /// The hardware address that the interface NAME will have; may be given several times.
+    #[arg(long, value_name = "NAME=MAC", value_parser = nic)]
+    pub nic: Vec<NicChoice>,
+    /// The disk bus that the VM will have. All of them will work; this one is recommended.
+    #[arg(long, value_enum, default_value = "virtio")]
+    pub bus: Bus,
+}
+
+impl Choices {
+    /// As the planner takes them.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            initramfs: self.initramfs,
+            no_guest_code: self.no_guest_code,
+            root: self.root.clone(),
+            nics: self.nic.clone(),
+        }
+    }
+}
+
+fn nic(text: &str) -> Result<NicChoice, String> {
+    let (name, mac) = text.split_once('=').ok_or("expected NAME=MAC")?;
+    let mac = mac.to_ascii_lowercase().replace('-', ":");
+    let octets: Vec<&str> = mac.split(':').collect();
+    let valid = octets.len() == 6
+        && octets
+            .iter()
+            .all(|o| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit()));
+    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
+        return Err(format!("{name:?} is no interface name"));
+    }
+    if !valid {
+        return Err(format!(
+            "{mac:?} is no hardware address such as 52:54:00:12:34:56"
+        ));
+    }
+    Ok(NicChoice {
+        name: name.to_owned(),
+        mac,
+    })
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    /// The volume to inspect when several hold an operating system.
+    #[arg(long, value_name = "VOLUME")]
+    pub root: Option<String>,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    #[command(flatten)]
+    pub choices: Choices,
+    /// Also write the plan as JSON, for convert --plan.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    #[command(flatten)]
+    pub choices: Choices,
+    /// Convert only if the changes are exactly those of this reviewed plan.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Do everything but write to the disks.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write to the disks even if a check fails. The guest may not boot; undo still works.
+    #[arg(long)]
+    pub commit_anyway: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    /// The volume to check when several hold an operating system.
+    #[arg(long, value_name = "VOLUME")]
+    pub root: Option<String>,
+    /// The disk bus that the VM will have.
+    #[arg(long, value_enum, default_value = "virtio")]
+    pub bus: Bus,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+/// Arguments of `boot`.
+#[derive(Debug, Args)]
+pub struct BootArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    /// The disk bus of the virtual machine.
+    #[arg(long, value_enum, default_value = "virtio")]
+    pub bus: Bus,
+    /// Seconds until the boot counts as inconclusive.
+    #[arg(long, value_name = "S", default_value_t = 300)]
+    pub timeout: u64,
+    /// Save the screen as it was at the end.
+    #[arg(long, value_name = "PNG")]
+    pub screenshot: Option<PathBuf>,
+}
+
+/// Arguments of `undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+    /// Undo every conversion, back to the original.
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    #[command(flatten)]
+    pub disks: Disks,
+}
+
+/// Arguments of `state`.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    #[command(subcommand)]
+    pub verb: StateVerb,
+}
+
+/// What to do with the state directory.
+#[derive(Debug, Subcommand)]
+pub enum StateVerb {
+    /// Show what is kept for which disks.
+    List,
+    /// Remove undo records of disks that no longer exist, or that are older than --days.
+    Prune {
+        /// Also remove undo records older than this.
+        #[arg(long)]
+        days: Option<u64>,
+        /// Only show what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// What to write.
+    pub what: Generated,
+    /// Into which directory.
+    pub dir: PathBuf,
+}
+
+/// What can be generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// Man pages (section 1).
+    Man,
+    /// Shell completions.
+    Completions,
+    /// JSON schemas of every document.
+    Schemas,
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `guestfix convert`.
+
+use super::args::{Common, ConvertArgs};
+use super::output::Output;
+use super::progress;
+use crate::error::Result;
+use crate::pipeline::{self, Context, ConvertOptions};
+use crate::report::text;
+
+pub(super) fn run(common: &Common, args: &ConvertArgs, output: &Output) -> Result<u8> {
+    let listener = progress::listener(common.progress);
+    let context = Context {
+        state_dir: &common.state_dir,
+        progress: listener.as_ref(),
+    };
+    let options = ConvertOptions {
+        policy: args.choices.policy(),
+        bus: args.choices.bus,
+        reviewed: args.plan.clone(),
+        dry_run: args.dry_run,
+        commit_anyway: args.commit_anyway,
+    };
+    let report = pipeline::convert(&context, &args.disks.disks, &options)?;
+    drop(listener);
+    output.result(&report, |report| text::convert(report, args.dry_run));
+    Ok(report.readiness.exit_code())
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//! BIOS or UEFI, told from the disks alone.
+
+use super::GuestDisk;
+use super::facts::Firmware;
+use crate::volume::{Layout, TableKind};
+
+/// EFI system partition (UEFI specification 2.10, section 5.3.3).
+const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+/// BIOS boot partition of GRUB (<https://www.gnu.org/software/grub/manual/grub/>, "BIOS installation").
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+/// MBR type of an EFI system partition.
+const MBR_ESP: &str = "0xef";
+
+/// How the guest starts. A disk with an ESP starts by UEFI unless it also was prepared for BIOS:
+/// by a BIOS boot partition (GPT), or by boot code and an active partition (MBR).
+pub(super) fn detect(disks: &[GuestDisk], layouts: &[Layout]) -> Firmware {
+    let efi = disks.iter().zip(layouts).any(|(disk, layout)| {
+        let has = |ty: &str| {
+            layout
+                .volumes
+                .iter()
+                .any(|v| v.part_type.as_deref() == Some(ty))
+        };
+        match layout.table {
+            TableKind::Gpt => has(ESP) && !(has(BIOS_BOOT) && has_boot_code(disk)),
+            TableKind::Mbr => has(MBR_ESP) && !has_boot_code(disk),
+            TableKind::None => false,
+        }
+    });
+    if efi { Firmware::Efi } else { Firmware::Bios }
+}
+
+/// GRUB's boot sector names itself; other boot code has no such mark, so this asks for GRUB only.
+fn has_boot_code(disk: &GuestDisk) -> bool {
+    let mut sector = [0_u8; 440];
+    disk.storage.read_at(&mut sector, 0).is_ok() && sector.windows(4).any(|w| w == b"GRUB")
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Device names that change with the machine, and the names that do not.
+
+use crate::inspect::Facts;
+use crate::inspect::facts::VolumeFacts;
+
+/// What a device name is worth on another machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// It names content (`UUID=`, a logical volume, a path): the machine does not matter.
+    Stable,
+    /// It depends on the machine; this name means the same volume everywhere.
+    Rename(Rename),
+    /// It depends on the machine, and no volume of the disks answers to it.
+    Unknown,
+}
+
+/// A stable name for a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// The volume.
+    pub volume: String,
+    /// `UUID=...` or `PARTUUID=...`.
+    pub name: String,
+    /// The filesystem's UUID would do but another volume has it too.
+    pub clone: bool,
+}
+
+/// True for names that depend on bus, slot or probing order.
+pub fn is_unstable(device: &str) -> bool {
+    if let Some(id) = device.strip_prefix("/dev/disk/by-id/") {
+        // These are made of what the volume holds, not of the disk's serial number.
+        return ![
+            "dm-uuid-",
+            "dm-name-",
+            "lvm-pv-uuid-",
+            "md-uuid-",
+            "md-name-",
+        ]
+        .iter()
+        .any(|prefix| id.starts_with(prefix));
+    }
+    if device.starts_with("/dev/disk/by-path/") || device.starts_with("/dev/cciss/") {
+        return true;
+    }
+    let Some(name) = device.strip_prefix("/dev/") else {
+        return false;
+    };
+    let nvme = name.strip_prefix("nvme");
+    let disk = ["sd", "hd", "vd", "xvd"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .map(|rest| rest.trim_end_matches(|c: char| c.is_ascii_digit()));
+    let kernel_disk = disk.is_some_and(|letters| {
+        matches!(letters.len(), 1 | 2) && letters.bytes().all(|b| b.is_ascii_lowercase())
+    });
+    kernel_disk || nvme.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Judges a device name, for userspace that knows both UUIDs and partition UUIDs.
+pub fn judge(facts: &Facts, device: &str) -> Device {
+    if !is_unstable(device) {
+        return Device::Stable;
+    }
+    resolve(facts, device)
+        .and_then(|volume| stable_name(facts, volume))
+        .map_or(Device::Unknown, Device::Rename)
+}
+
+/// The volume behind an unstable name. Names by path or serial number say nothing about other
+/// machines, but with a single disk their `-partN` is enough.
+pub fn resolve<'a>(facts: &'a Facts, device: &str) -> Option<&'a VolumeFacts> {
+    if let Some(volume) = facts.volume_of_device(device) {
+        return Some(volume);
+    }
+    let by_hardware =
+        device.starts_with("/dev/disk/by-id/") || device.starts_with("/dev/disk/by-path/");
+    match (by_hardware, facts.disks.as_slice()) {
+        (true, [disk]) => {
+            let part = device.rsplit_once("-part").map(|(_, part)| part);
+            match part.map(str::parse::<u32>) {
+                Some(Ok(part)) => facts.volume(&format!("{}p{part}", disk.name)),
+                Some(Err(_)) => None,
+                None => facts.volume(&disk.name),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// A name for a volume that holds on every machine; `None` when it has no unique one.
+fn stable_name(facts: &Facts, volume: &VolumeFacts) -> Option<Rename> {
+    let rename = |name: String, clone| Rename {
+        volume: volume.name.clone(),
+        name,
+        clone,
+    };
+    let clone = match &volume.content.uuid {
+        Some(uuid) if !shared(facts, uuid) => return Some(rename(format!("UUID={uuid}"), false)),
+        Some(_) => true,
+        None => false,
+    };
+    part_uuid_name(facts, volume).map(|name| rename(name, clone))
+}
+
+/// `PARTUUID=...` where the volume has one that no other has. The kernel itself understands it,
+/// so it serves boot entries without an initramfs (Linux `early_lookup_bdev`).
+pub fn part_uuid_name(facts: &Facts, volume: &VolumeFacts) -> Option<String> {
+    let id = volume.part_uuid.as_ref()?;
+    let same = facts
+        .volumes
+        .iter()
+        .filter(|v| v.part_uuid.as_ref() == Some(id));
+    (same.count() == 1).then(|| format!("PARTUUID={id}"))
+}
+
+/// True when more than one volume carries this filesystem UUID.
+pub fn shared(facts: &Facts, uuid: &str) -> bool {
+    let have = |v: &&VolumeFacts| {
+        let mine = v.content.uuid.as_deref();
+        mine.is_some_and(|mine| mine.eq_ignore_ascii_case(uuid))
+    };
+    facts.volumes.iter().filter(have).count() > 1
+}
+
+/// What is wrong with a device name that the guest needs to boot; `None` when it is stable and
+/// exists on the disks, or names something that only the running guest can tell (LVM, a file).
+pub fn fault(facts: &Facts, device: &str) -> Option<String> {
+    if is_unstable(device) {
+        return Some(format!("{device} is named by its place on the old machine"));
+    }
+    let by_content = [
+        "UUID=",
+        "PARTUUID=",
+        "LABEL=",
+        "PARTLABEL=",
+        "/dev/disk/by-",
+    ]
+    .iter()
+    .any(|prefix| device.starts_with(prefix))
+        && !device.starts_with("/dev/disk/by-id/");
+    (by_content && facts.volume_of_device(device).is_none())
+        .then(|| format!("{device} is on none of the disks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    fn renamed(facts: &Facts, device: &str) -> Option<String> {
+        match judge(facts, device) {
+            Device::Rename(to) => Some(to.name),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn names_made_of_content_are_stable() {
+        for (device, unstable) in [
+            ("/dev/sda1", true),
+            ("/dev/vdb", true),
+            ("/dev/nvme0n1p2", true),
+            (
+                "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1",
+                true,
+            ),
+            ("/dev/disk/by-id/wwn-0x6000c29-part1", true),
+            ("/dev/disk/by-id/dm-uuid-LVM-abc", false),
+            ("/dev/disk/by-uuid/1234", false),
+            ("/dev/mapper/vg-root", false),
+            ("/dev/vg0/root", false),
+            ("/dev/sdaemon/x", false),
+            ("/dev/md0", false),
+            ("UUID=1234", false),
+        ] {
+            assert_eq!(is_unstable(device), unstable, "{device}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_named_by_uuid_and_else_by_partition() {
+        let mut facts = fixture::facts();
+        assert_eq!(
+            renamed(&facts, "/dev/sda1").unwrap(),
+            format!("UUID={}", fixture::ROOT_UUID)
+        );
+        assert_eq!(
+            renamed(
+                &facts,
+                "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part5"
+            )
+            .unwrap(),
+            format!("UUID={}", fixture::SWAP_UUID)
+        );
+        assert_eq!(judge(&facts, "/dev/sdb1"), Device::Unknown);
+        facts.volumes[0].content.uuid = None;
+        assert_eq!(
+            renamed(&facts, "/dev/sda1").unwrap(),
+            "PARTUUID=1c2d3e4f-01"
+        );
+    }
+
+    #[test]
+    fn clones_are_told_apart_by_partition() {
+        let mut facts = fixture::facts();
+        facts.volumes[1].content.uuid = Some(fixture::ROOT_UUID.to_uppercase());
+        let Device::Rename(to) = judge(&facts, "/dev/sda1") else {
+            panic!("not renamed")
+        };
+        assert_eq!((to.name.as_str(), to.clone), ("PARTUUID=1c2d3e4f-01", true));
+    }
+
+    #[test]
+    fn hardware_names_are_not_guessed_with_two_disks() {
+        let mut facts = fixture::facts();
+        facts.disks.push(facts.disks[0].clone());
+        assert_eq!(
+            judge(&facts, "/dev/disk/by-id/ata-VMware_Virtual-part1"),
+            Device::Unknown
+        );
+    }
+
+    #[test]
+    fn faults_are_found() {
+        let facts = fixture::facts();
+        assert_eq!(fault(&facts, &format!("UUID={}", fixture::ROOT_UUID)), None);
+        assert_eq!(fault(&facts, "/dev/mapper/vg-root"), None);
+        assert!(fault(&facts, "/dev/sda1").is_some());
+        assert!(fault(&facts, "UUID=gone").is_some());
+        assert!(fault(&facts, "/dev/disk/by-uuid/gone").is_some());
+    }
+}

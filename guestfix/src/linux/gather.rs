@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading the guest's files into [`Sources`]. Topics name what they need; a file that cannot be
+//! read as text becomes a concern, so that one odd file never ends a conversion.
+
+use crate::error::{Error, Result};
+use crate::fs::{GuestPath, Tree};
+use crate::inspect::facts::{Concern, SourceFile, Sources};
+
+/// A directory that lists more names than this is no configuration directory.
+const MAX_NAMES: usize = 10_000;
+
+/// Collects sources from a tree.
+#[derive(Debug)]
+pub struct Gatherer<'a> {
+    tree: &'a Tree,
+    /// What was collected so far.
+    pub sources: Sources,
+    /// What could not be.
+    pub concerns: Vec<Concern>,
+}
+
+impl<'a> Gatherer<'a> {
+    /// Nothing collected yet.
+    pub fn new(tree: &'a Tree) -> Self {
+        Self {
+            tree,
+            sources: Sources::default(),
+            concerns: Vec::new(),
+        }
+    }
+
+    /// The tree that is read.
+    pub fn tree(&self) -> &'a Tree {
+        self.tree
+    }
+
+    /// Reads a file; false when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn file(&mut self, path: &str) -> Result<bool> {
+        if self.sources.files.contains_key(path) {
+            return Ok(true);
+        }
+        match self.read(path) {
+            Ok(Some(file)) => {
+                self.sources.files.insert(path.to_owned(), file);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => self.tolerate(path, error).map(|()| false),
+        }
+    }
+
+    fn read(&self, path: &str) -> Result<Option<SourceFile>> {
+        let Some(real) = self.tree.resolve(&path.into())? else {
+            return Ok(None);
+        };
+        let (Some(meta), Some(content)) = (self.tree.lstat(&real)?, self.tree.read(&real)?) else {
+            return Ok(None);
+        };
+        Ok(Some(SourceFile {
+            real,
+            meta,
+            content,
+        }))
+    }
+
+    /// Some errors are about one file only and are told as a concern.
+    fn tolerate(&mut self, path: &str, error: Error) -> Result<()> {
+        if !matches!(error.code.as_str(), "symlink-loop" | "file-too-large") {
+            return Err(error);
+        }
+        self.concerns.push(Concern::warning(
+            "unreadable-file",
+            format!("{path} was left alone: {error}"),
+        ));
+        Ok(())
+    }
+
+    /// Lists a directory and returns its names; empty when there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn dir(&mut self, path: &str) -> Result<Vec<String>> {
+        let names = match self.tree.list(&path.into()) {
+            Ok(names) => names,
+            Err(error) => {
+                self.tolerate(path, error)?;
+                return Ok(Vec::new());
+            }
+        };
+        let names: Vec<String> = names
+            .into_iter()
+            .take(MAX_NAMES)
+            .filter_map(|name| String::from_utf8(name).ok())
+            .collect();
+        if !names.is_empty() {
+            self.sources.dirs.insert(path.to_owned(), names.clone());
+        }
+        Ok(names)
+    }
+
+    /// Reads every file of a directory whose name `wanted` accepts.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn files_in(&mut self, dir: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        for name in self.dir(dir)? {
+            let path = format!("{}/{name}", dir.trim_end_matches('/'));
+            if wanted(&name) && self.file(&path)? {
+                out.push(path);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Records a symlink's target; `None` when it is no symlink.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn link(&mut self, path: &str) -> Result<Option<String>> {
+        let target = match self.tree.read_link(&path.into()) {
+            Ok(target) => target,
+            Err(error) => {
+                self.tolerate(path, error)?;
+                None
+            }
+        };
+        let Some(target) = target else {
+            return Ok(None);
+        };
+        let target = String::from_utf8_lossy(&target).into_owned();
+        self.sources.links.insert(path.to_owned(), target.clone());
+        Ok(Some(target))
+    }
+
+    /// Records that a file is there whose content is of no interest, as an empty listing.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn presence(&mut self, path: &str) -> Result<()> {
+        if self.exists(path)? {
+            self.sources.dirs.insert(path.to_owned(), Vec::new());
+        }
+        Ok(())
+    }
+
+    /// True when the path leads to something.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn exists(&mut self, path: &str) -> Result<bool> {
+        match self.tree.exists(&GuestPath::new(path)) {
+            Ok(there) => Ok(there),
+            Err(error) => self.tolerate(path, error).map(|()| false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::MemoryFs;
+
+    #[test]
+    fn a_file_is_recorded_under_the_path_asked_for_with_its_real_place() {
+        let fs = MemoryFs::new()
+            .symlink("/etc/os-release", "../usr/lib/os-release")
+            .file("/usr/lib/os-release", "ID=debian\n");
+        let tree = Tree::new(Box::new(fs));
+        let mut gather = Gatherer::new(&tree);
+        assert!(gather.file("/etc/os-release").unwrap());
+        let file = gather.sources.files.get("/etc/os-release").unwrap();
+        assert_eq!(file.real, GuestPath::new("/usr/lib/os-release"));
+        assert_eq!(
+            gather.link("/etc/os-release").unwrap().as_deref(),
+            Some("../usr/lib/os-release")
+        );
+    }
+
+    #[test]
+    fn one_odd_file_is_a_concern_and_not_the_end() {
+        let fs = MemoryFs::new()
+            .symlink("/etc/fstab", "fstab")
+            .file("/etc/big", vec![b'x'; 5 << 20]);
+        let tree = Tree::new(Box::new(fs));
+        let mut gather = Gatherer::new(&tree);
+        assert!(!gather.file("/etc/fstab").unwrap());
+        assert!(!gather.file("/etc/big").unwrap());
+        assert_eq!(gather.concerns.len(), 2);
+        assert_eq!(gather.concerns[0].id, "unreadable-file");
+    }
+}

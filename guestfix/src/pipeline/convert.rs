@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Convert: the whole street, all or nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::disks::{Disks, Writable};
+use super::progress::Stage;
+use super::session::{MountedGuest, Seen, Session};
+use super::{Context, families, millis};
+use crate::apply::{self, Applied, ChangeOutcome, ChangeReport};
+use crate::error::{Error, Kind, Result};
+use crate::inspect::{Concern, Facts};
+use crate::plan::{Bus, Plan, Policy};
+use crate::report::{self, Readiness, Report, Timings, UndoInfo};
+
+/// What the operator chose.
+#[derive(Debug)]
+pub struct ConvertOptions {
+    /// About the guest.
+    pub policy: Policy,
+    /// The bus that the VM will have.
+    pub bus: Bus,
+    /// `--plan`: convert only if the changes are those.
+    pub reviewed: Option<PathBuf>,
+    /// `--dry-run`: everything but the commit.
+    pub dry_run: bool,
+    /// `--commit-anyway`.
+    pub commit_anyway: bool,
+}
+
+/// Converts a guest. Its disks are either untouched or fully converted.
+///
+/// # Errors
+/// Every kind: see [`crate::error::Kind`]. After an error the disks are untouched, unless the code
+/// is `commit-interrupted`: then `guestfix recover` finishes it.
+pub fn convert(
+    context: &Context<'_>,
+    paths: &[PathBuf],
+    options: &ConvertOptions,
+) -> Result<Report> {
+    let start = Instant::now();
+    let mut timings = Timings::default();
+    let disks = Disks::open_write(paths)?;
+    let mut writable = disks.home(context.state_dir)?;
+    writable.recover()?;
+    let mut session = Session::start(&disks, writable.scratch())?;
+
+    context
+        .progress
+        .step(Stage::Inspect, "reading the guest", 0, 0);
+    let facts = session.inspect(options.policy.root.as_deref())?;
+    timings.inspect = millis(start);
+
+    let step = Instant::now();
+    context.progress.step(Stage::Plan, "deciding", 0, 0);
+    let plan = session.plan(&options.policy, options.bus)?;
+    if let Some(reviewed) = &options.reviewed {
+        same_as_reviewed(&plan, reviewed)?;
+    }
+    timings.plan = millis(step);
+
+    let hopeless = plan.critical().next().is_some() && !options.commit_anyway;
+    let step = Instant::now();
+    let mut applied = if hopeless {
+        skipped(&plan)
+    } else {
+        apply_plan(context, &mut session, &facts, &plan)?
+    };
+    timings.apply = millis(step);
+    applied.changes.extend(settled(&facts, &plan)?);
+
+    let step = Instant::now();
+    context
+        .progress
+        .step(Stage::Verify, "re-reading and running every check", 0, 0);
+    let runs = session.seal()?;
+    let seen = session.verify(&facts.root, options.bus)?;
+    timings.verify = millis(step);
+
+    let concerns = concerns(&plan, &applied, &seen);
+    let readiness = report::judge(&seen.verdicts, &concerns);
+    let step = Instant::now();
+    let may = readiness.is_ready() || options.commit_anyway;
+    let committed = if may && !options.dry_run && !runs.is_empty() {
+        context
+            .progress
+            .step(Stage::Commit, "writing to the disks", 0, 0);
+        writable.commit(&session, &runs, &seen.marks)?
+    } else {
+        0
+    };
+    timings.commit = millis(step);
+    timings.total = millis(start);
+    Ok(Report {
+        schema: report::SCHEMA.to_owned(),
+        verb: "convert".to_owned(),
+        readiness,
+        guest: facts.guest.pretty_name.clone(),
+        verdicts: seen.verdicts,
+        changes: applied.changes,
+        concerns,
+        target: Some(plan.target),
+        committed: committed > 0,
+        committed_bytes: committed,
+        undo: undo_info(&writable)?,
+        timings_ms: timings,
+        peak_rss_bytes: session.peak_rss(),
+    })
+}
+
+/// Mounts the guest over the overlay, makes the changes and unmounts it. A plan without changes
+/// mounts nothing: even a mount writes.
+fn apply_plan(
+    context: &Context<'_>,
+    session: &mut Session,
+    facts: &Facts,
+    plan: &Plan,
+) -> Result<Applied> {
+    if plan.changes.is_empty() {
+        return Ok(Applied::default());
+    }
+    let archives = session.archives(plan)?;
+    session.mount_guest(facts)?;
+    let total = plan.changes.len() as u64;
+    let mut done = 0_u64;
+    let mut hands = MountedGuest { session, archives };
+    let result = apply::apply(plan, &mut hands, &mut |change| {
+        let what = format!("{} {}", change.kind, change.path);
+        context.progress.step(Stage::Apply, &what, done, total);
+        done = done.saturating_add(1);
+    });
+    let applied = match result {
+        Ok(applied) => applied,
+        // An overlay that failed explains a guest program's failure better than the program does.
+        Err(error) => return Err(session.seal().err().unwrap_or(error)),
+    };
+    let unmounted = session.unmount_guest();
+    session.seal()?;
+    unmounted.map(|()| applied)
+}
+
+fn skipped(plan: &Plan) -> Applied {
+    let why = "a critical concern stands: see concerns".to_owned();
+    let changes = plan
+        .changes
+        .iter()
+        .map(|change| apply::report(change, ChangeOutcome::Skipped(why.clone())))
+        .collect();
+    Applied {
+        changes,
+        concerns: Vec::new(),
+    }
+}
+
+/// The topics that had nothing to change.
+fn settled(facts: &Facts, plan: &Plan) -> Result<Vec<ChangeReport>> {
+    let room = families::family(&facts.guest.family)?.propose;
+    Ok(room
+        .topics()
+        .iter()
+        .filter(|topic| !plan.changes.iter().any(|change| change.topic == **topic))
+        .map(|topic| ChangeReport {
+            topic: (*topic).to_owned(),
+            kind: "topic".to_owned(),
+            path: String::new(),
+            why: "nothing to change".to_owned(),
+            outcome: ChangeOutcome::AlreadySo,
+        })
+        .collect())
+}
+
+/// What remains to be said after the conversion: the plan's concerns that no change settled, what
+/// applying added, and what re-reading found.
+fn concerns(plan: &Plan, applied: &Applied, seen: &Seen) -> Vec<Concern> {
+    let mut out: Vec<Concern> = plan.concerns.clone();
+    for concern in applied.concerns.iter().chain(&seen.facts.concerns) {
+        if !out.iter().any(|have| have.id == concern.id) {
+            out.push(concern.clone());
+        }
+    }
+    out
+}
+
+fn same_as_reviewed(plan: &Plan, reviewed: &Path) -> Result<()> {
+    let text = std::fs::read(reviewed)
+        .map_err(|e| Error::io(format!("reading {}", reviewed.display()), e))?;
+    let reviewed: Plan = serde_json::from_slice(&text).map_err(|e| {
+        Error::new(
+            Kind::Usage,
+            "not-a-plan",
+            format!("{} is no plan", reviewed.display()),
+        )
+        .because(e)
+        .hint("make one with guestfix plan -o FILE DISK...")
+    })?;
+    if plan.digest()? == reviewed.digest()? {
+        return Ok(());
+    }
+    Err(Error::refused(
+        "plan-outdated",
+        "the guest or the options differ from the reviewed plan",
+    )
+    .hint("make a new plan with guestfix plan -o FILE, with the same options, and review it"))
+}
+
+fn undo_info(writable: &Writable) -> Result<UndoInfo> {
+    let id = writable.newest_undo()?;
+    Ok(UndoInfo {
+        available: id.is_some(),
+        id,
+    })
+}
+
+impl Readiness {
+    /// What the process ends with.
+    pub fn exit_code(self) -> u8 {
+        u8::from(!self.is_ready())
+    }
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The supervisor's side of the disks: open, locked, with a home in the state directory. It moves
+//! bytes and never looks at what they mean.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::protocol::{Mark, Run};
+use super::session::Session;
+use crate::disk::{
+    self, Commit, CommitDisk, DiskIdentity, Extent, Fingerprint, Home, ImageLock, OpenDisk,
+    Overlay, Raw, Recovered, Storage, in_use,
+};
+use crate::error::{Error, Result};
+
+/// How much one conversion may write, bytes: far above any initramfs and package purge, far below
+/// what would surprise a node.
+const OVERLAY_LIMIT: u64 = 8 << 30;
+
+/// One disk, open and locked.
+pub(super) struct Disk {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) sector_size: u32,
+    pub(super) overlay_limit: u64,
+    identity: DiskIdentity,
+    file: File,
+    /// Locks of QEMU's kind live as long as the open file.
+    _lock: Option<ImageLock>,
+}
+
+impl Disk {
+    fn open(index: usize, path: &Path, writable: bool) -> Result<Self> {
+        let shown = path.display().to_string();
+        let file = disk::raw::open_disk(path, writable).map_err(|e| named(e, &shown))?;
+        let copy = duplicate(&file)?;
+        let raw = Raw::container_from_file(copy, &shown, writable).map_err(|e| named(e, &shown))?;
+        let lock = if raw.is_device() {
+            in_use::refuse_used_device(&file, &shown).map_err(|e| named(e, &shown))?;
+            None
+        } else if writable {
+            Some(ImageLock::exclusive(&file).map_err(|e| named(e, &shown))?)
+        } else {
+            Some(ImageLock::shared_read(&file).map_err(|e| named(e, &shown))?)
+        };
+        Ok(Self {
+            name: format!("disk{index}"),
+            path: path.to_owned(),
+            sector_size: raw.logical_sector(),
+            overlay_limit: OVERLAY_LIMIT,
+            identity: DiskIdentity::of_path(path, raw.len())?,
+            file,
+            _lock: lock,
+        })
+    }
+
+    /// A descriptor for the worker: a fresh open of the same file, for reading only.
+    pub(super) fn for_worker(&self) -> Result<File> {
+        use std::os::fd::AsRawFd;
+        // Through /proc so that a path replaced meanwhile cannot slip in another disk.
+        let same = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        File::open(same).map_err(|e| Error::io("reopening the disk", e).on(&self.name))
+    }
+
+    fn raw(&self, writable: bool) -> Result<Raw> {
+        Raw::container_from_file(
+            duplicate(&self.file)?,
+            &self.path.display().to_string(),
+            writable,
+        )
+    }
+}
+
+fn duplicate(file: &File) -> Result<File> {
+    file.try_clone()
+        .map_err(|e| Error::io("duplicating a descriptor", e))
+}
+
+fn named(error: Error, path: &str) -> Error {
+    if error.disk.is_some() {
+        error
+    } else {
+        error.on(path)
+    }
+}
+
+/// The disks of one guest.
+pub(super) struct Disks(Vec<Disk>);
+
+impl Disks {
+    /// Opens disks that nobody writes to, for reading.
+    pub(super) fn open_read(paths: &[PathBuf]) -> Result<Self> {
+        Self::open(paths, false)
+    }
+
+    /// Opens disks that nobody uses, for writing.
+    pub(super) fn open_write(paths: &[PathBuf]) -> Result<Self> {
+        Self::open(paths, true)
+    }
+
+    fn open(paths: &[PathBuf], writable: bool) -> Result<Self> {
+        let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
+        for path in paths {
+            let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            if let Some((_, first)) = seen.iter().find(|(have, _)| *have == real) {
+                return Err(Error::new(
+                    crate::error::Kind::Usage,
+                    "same-disk-twice",
+                    format!(
+                        "{} and {} are the same disk",
+                        first.display(),
+                        path.display()
+                    ),
+                )
+                .hint("give every disk of the guest once"));
+            }
+            seen.push((real, path));
+        }
+        paths
+            .iter()
+            .enumerate()
+            .map(|(index, path)| Disk::open(index, path, writable))
+            .collect::<Result<_>>()
+            .map(Self)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Disk> {
+        self.0.iter()
+    }
+
+    fn identities(&self) -> Vec<DiskIdentity> {
+        self.0.iter().map(|disk| disk.identity.clone()).collect()
+    }
+
+    /// The guest's home, to look at only; none where the state directory is root's and we are not.
+    fn look(&self, state_dir: &Path) -> Result<Option<Home>> {
+        match Home::look(state_dir, &self.identities()) {
+            Err(error) if error.code == "state-dir" => {
+                tracing::info!(%error, "no look at pending journals");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// True when an interrupted commit of this guest waits.
+    pub(super) fn pending(&self, state_dir: &Path) -> Result<bool> {
+        Ok(self.look(state_dir)?.is_some_and(|home| home.has_journal()))
+    }
+
+    /// Lays what a pending journal holds under what the worker reads.
+    pub(super) fn lay_pending(&self, state_dir: &Path, session: &mut Session) -> Result<()> {
+        let Some(home) = self.look(state_dir)? else {
+            return Ok(());
+        };
+        let Some(journal) = disk::pending(&home)? else {
+            return Ok(());
+        };
+        tracing::warn!("a commit of this guest was interrupted: reading through its journal");
+        for (index, disk) in self.0.iter().enumerate() {
+            let delta = tempfile::tempfile().map_err(|e| Error::io("making a file", e))?;
+            let overlay = Overlay::new(Arc::new(disk.raw(false)?), delta, disk.overlay_limit);
+            journal.lay(&disk.identity, &overlay)?;
+            overlay.read_changed(|offset, bytes| session.lay(index, offset, bytes.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the guest's home for writing.
+    pub(super) fn home(&self, state_dir: &Path) -> Result<Writable> {
+        let home = Home::open(state_dir, &self.identities())?;
+        let disks = self
+            .0
+            .iter()
+            .map(|disk| {
+                let raw = Box::new(disk.raw(true)?);
+                Ok(OpenDisk {
+                    identity: disk.identity.clone(),
+                    disk: raw,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Writable { home, disks })
+    }
+}
+
+/// Disks that may be committed to, recovered and undone.
+pub(super) struct Writable {
+    home: Home,
+    disks: Vec<OpenDisk>,
+}
+
+impl Writable {
+    /// Where a session keeps what it will throw away.
+    pub(super) fn scratch(&self) -> &Path {
+        self.home.dir()
+    }
+
+    /// Finishes or drops an interrupted commit: the word for what was done.
+    pub(super) fn recover(&mut self) -> Result<&'static str> {
+        Ok(match disk::recover(&self.home, &self.disks)? {
+            Recovered::RolledForward => "rolled-forward",
+            Recovered::Dropped => "dropped",
+            Recovered::Nothing => "nothing",
+        })
+    }
+
+    /// Undoes the last conversion or all: how many were undone, how many are left.
+    pub(super) fn undo(&mut self, all: bool) -> Result<(u64, u64)> {
+        let undone = disk::undo(&self.home, &self.disks, all)?;
+        Ok((undone.records.len() as u64, undone.left as u64))
+    }
+
+    /// The newest undo record's name.
+    pub(super) fn newest_undo(&self) -> Result<Option<String>> {
+        Ok(self
+            .home
+            .undo_records()?
+            .last()
+            .map(|number| format!("undo-{number:04}")))
+    }
+
+    /// Commits what the overlays hold: the bytes that differed.
+    pub(super) fn commit(&self, session: &Session, runs: &[Run], marks: &[Mark]) -> Result<u64> {
+        let mut news = Vec::new();
+        for (index, open) in self.disks.iter().enumerate() {
+            let changed: Vec<Extent> = runs
+                .iter()
+                .filter(|run| run.disk == index)
+                .map(|run| Extent {
+                    offset: run.offset,
+                    len: run.len,
+                    delta: run.delta,
+                })
+                .collect();
+            let base = Arc::new(Raw::open(Path::new(&open.identity.path), false)?);
+            let delta = duplicate(session.delta(index)?)?;
+            let len = base.len();
+            let new = Overlay::from_changed(base, len, delta, &changed, OVERLAY_LIMIT)?;
+            news.push(CommitDisk {
+                new: Arc::new(new),
+                changed,
+            });
+        }
+        let fingerprints: Vec<Fingerprint> = marks
+            .iter()
+            .map(|mark| Fingerprint {
+                disk: mark.disk,
+                name: mark.name.clone(),
+                offset: mark.offset,
+                len: mark.len,
+            })
+            .collect();
+        let commit = Commit {
+            home: &self.home,
+            disks: &self.disks,
+            news: &news,
+            fingerprints: &fingerprints,
+        };
+        Ok(commit.run()?.bytes)
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the supervisor asks of the worker, and what it gets back: a closed list of serde values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::fs::GuestPath;
+use crate::inspect::Facts;
+use crate::plan::{Bus, Member, Plan, Policy};
+use crate::verify::Verdict;
+
+/// A disk handed to the worker. Two descriptors travel with each: the disk, open for reading, and
+/// an empty file for the overlay's delta.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DiskSpec {
+    /// `disk0`, ...
+    pub name: String,
+    /// As given on the command line.
+    pub path: String,
+    /// Logical sector size, bytes.
+    pub sector_size: u32,
+    /// How much the overlay may hold, bytes.
+    pub overlay_limit: u64,
+}
+
+/// A run of bytes of a disk, by the disk's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// Index of the disk.
+    pub disk: usize,
+    /// Where on the disk, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Where in the disk's delta file the new content lies.
+    pub delta: u64,
+}
+
+/// Bytes whose change tells that the guest has run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Index of the disk.
+    pub disk: usize,
+    /// What lies there, for example `disk0p1 superblock`.
+    pub name: String,
+    /// Where on the disk, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+/// From the supervisor to the worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// Takes the disks.
+    Open(Vec<DiskSpec>),
+    /// Lays bytes of a pending journal into the overlay.
+    Lay {
+        /// Index of the disk.
+        disk: usize,
+        /// Where on the disk, bytes.
+        offset: u64,
+        /// The content.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+    },
+    /// Finds the root and gathers the facts.
+    Inspect {
+        /// `--root`.
+        root: Option<String>,
+        /// The mounter stands by: filesystems without a reader of ours may be asked for.
+        mounts: bool,
+    },
+    /// Decides.
+    Plan {
+        /// What the operator chose.
+        policy: Policy,
+        /// Which bus the VM will have.
+        bus: Bus,
+    },
+    /// Builds a cpio archive from bytes and guest files.
+    Archive {
+        /// The initramfs it is for.
+        path: GuestPath,
+        /// What it holds.
+        members: Vec<Member>,
+    },
+    /// Serves all volumes on the FUSE descriptor that comes along.
+    Serve,
+    /// Ends the overlay's writes: says what changed, or the error that was latched.
+    Seal,
+    /// Re-reads the overlay and runs every check.
+    Verify {
+        /// The root that was chosen.
+        root: String,
+        /// Which bus the VM will have.
+        bus: Bus,
+        /// The mounter stands by.
+        mounts: bool,
+    },
+    /// The answer to [`Answer::Ask`].
+    Told(Result<Told, Error>),
+}
+
+/// What the worker needs of the mounter, through the supervisor: for filesystems that it cannot
+/// read itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// Mount this volume privately over the overlay.
+    Mount {
+        /// The volume.
+        volume: String,
+        /// Its filesystem.
+        fstype: String,
+    },
+    /// A read request for a mounted volume.
+    Read {
+        /// The volume.
+        volume: String,
+        /// What to read.
+        request: crate::host::mounter::MountRequest,
+    },
+}
+
+/// What the mounter said.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Told {
+    /// Mounted.
+    Mounted,
+    /// The reply to a read.
+    Read(crate::host::mounter::MountReply),
+}
+
+/// From the worker to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// Done.
+    Done,
+    /// The facts.
+    Facts(Box<Facts>),
+    /// The plan.
+    Plan(Box<Plan>),
+    /// The archive's bytes.
+    Archive(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// What the overlay holds.
+    Sealed(Vec<Run>),
+    /// What was seen after the conversion.
+    Verified {
+        /// Re-read facts.
+        facts: Box<Facts>,
+        /// Every check's result.
+        verdicts: Vec<Verdict>,
+        /// What to watch for an undo.
+        marks: Vec<Mark>,
+    },
+    /// The worker needs something before it can answer.
+    Ask(Ask),
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process tree of one guest: the worker, the mounter when something must be mounted, and the
+//! FUSE connection between them. Dropping it ends them all.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::disks::Disks;
+use super::protocol::{Answer, Ask, DiskSpec, Mark, Order, Run, Told};
+use crate::apply::{Hands, ProgramEnd};
+use crate::error::{Error, Result};
+use crate::fs::GuestPath;
+use crate::host::channel::Channel;
+use crate::host::child::Child;
+use crate::host::mounter::{self, MountReply, MountRequest, Outcome};
+use crate::host::sandbox::{End, Exit};
+use crate::host::{fuse, signal};
+use crate::inspect::Facts;
+use crate::plan::{Action, Attrs, Bus, Member, Plan, Policy};
+use crate::verify::Verdict;
+
+/// What a re-read saw.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) facts: Facts,
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) marks: Vec<Mark>,
+}
+
+/// How often a waiting supervisor looks for signals and dead processes.
+const LOOK_AROUND: Duration = Duration::from_millis(50);
+
+/// A process and the channel to it.
+struct Process {
+    child: Child,
+    channel: Channel,
+}
+
+impl Process {
+    fn spawn(role: &str) -> Result<Self> {
+        let (child, channel) = Child::spawn(role)?;
+        Ok(Self { child, channel })
+    }
+
+    fn send<T: Serialize>(&mut self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        // A broken channel means a dead process: how it died is the better news.
+        self.channel
+            .send(message, fds)
+            .map_err(|e| self.child.obituary().because(e))
+    }
+
+    fn recv<T: DeserializeOwned>(&mut self) -> Result<T> {
+        while !self.channel.wait(LOOK_AROUND)? {
+            signal::check()?;
+        }
+        match self.channel.recv::<Result<T>>() {
+            Ok(Some((answer, _))) => answer,
+            Ok(None) => Err(self.child.obituary()),
+            Err(error) => Err(self.child.obituary().because(error)),
+        }
+    }
+}
+
+impl Process {
+    /// Asks the mounter. Gives up when the worker is gone: no request can end without it.
+    fn mount(
+        &mut self,
+        request: &MountRequest,
+        fds: &[BorrowedFd<'_>],
+        worker: &mut Self,
+    ) -> Result<MountReply> {
+        let look = || {
+            signal::check()?;
+            worker.child.check()
+        };
+        mounter::call(&self.channel, request, fds, look).map_err(|error| {
+            match error.code.as_str() {
+                "peer-gone" => self.child.obituary().because(error),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// The processes that work on one guest.
+pub(super) struct Session {
+    worker: Process,
+    mounter: Option<Process>,
+    /// A private directory of this session; the mounter's tmpfs lies over it.
+    dir: tempfile::TempDir,
+    deltas: Vec<File>,
+}
+
+impl Session {
+    /// Starts the worker and hands it the disks. Deltas lie in `scratch`.
+    pub(super) fn start(disks: &Disks, scratch: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("session-")
+            .tempdir_in(scratch)
+            .map_err(|e| Error::io(format!("making a directory in {}", scratch.display()), e))?;
+        let mut session = Self {
+            worker: Process::spawn("worker")?,
+            mounter: None,
+            dir,
+            deltas: Vec::new(),
+        };
+        session.open(disks, scratch)?;
+        Ok(session)
+    }
+
+    fn open(&mut self, disks: &Disks, scratch: &Path) -> Result<()> {
+        let mut specs = Vec::new();
+        let mut files = Vec::new();
+        for disk in disks.iter() {
+            specs.push(DiskSpec {
+                name: disk.name.clone(),
+                path: disk.path.display().to_string(),
+                sector_size: disk.sector_size,
+                overlay_limit: disk.overlay_limit,
+            });
+            files.push(disk.for_worker()?);
+            let delta = tempfile::tempfile_in(scratch)
+                .map_err(|e| Error::io(format!("making a file in {}", scratch.display()), e))?;
+            let kept = delta
+                .try_clone()
+                .map_err(|e| Error::io("duplicating a descriptor", e))?;
+            self.deltas.push(kept);
+            files.push(delta);
+        }
+        let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+        self.worker.send(&Order::Open(specs), &fds)?;
+        self.answer()?;
+        Ok(())
+    }
+
+    /// The delta of a disk, for the commit.
+    pub(super) fn delta(&self, disk: usize) -> Result<&File> {
+        self.deltas
+            .get(disk)
+            .ok_or_else(|| Error::internal(format!("there is no disk {disk}")))
+    }
+
+    fn order(&mut self, order: &Order) -> Result<Answer> {
+        signal::check()?;
+        self.worker.send(order, &[])?;
+        self.answer()
+    }
+
+    /// Waits for the answer, serving what the worker asks for meanwhile.
+    fn answer(&mut self) -> Result<Answer> {
+        loop {
+            match self.worker.recv()? {
+                Answer::Ask(ask) => {
+                    let told = self.told(ask);
+                    self.worker.send(&Order::Told(told), &[])?;
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn told(&mut self, ask: Ask) -> Result<Told> {
+        match ask {
+            Ask::Mount { volume, fstype } => {
+                let at = GuestPath::root().join(&volume);
+                self.mount(&MountRequest::Mount {
+                    volume,
+                    fstype,
+                    at,
+                    read_only: true,
+                })?;
+                Ok(Told::Mounted)
+            }
+            Ask::Read { request, .. } => Ok(Told::Read(self.mount(&request)?)),
+        }
+    }
+
+    /// Lays bytes of a pending journal under what is read.
+    pub(super) fn lay(&mut self, disk: usize, offset: u64, content: Vec<u8>) -> Result<()> {
+        self.order(&Order::Lay {
+            disk,
+            offset,
+            content,
+        })
+        .map(drop)
+    }
+
+    /// Gathers the facts; where the worker's own readers refuse a feature, through a private mount.
+    pub(super) fn inspect(&mut self, root: Option<&str>) -> Result<Facts> {
+        let order = |mounts| Order::Inspect {
+            root: root.map(str::to_owned),
+            mounts,
+        };
+        let answer = match self.order(&order(self.mounter.is_some())) {
+            Err(error) if error.code == "needs-mount" => {
+                self.export().map_err(|e| e.because(error))?;
+                self.order(&order(true))?
+            }
+            answer => answer?,
+        };
+        match answer {
+            Answer::Facts(facts) => Ok(*facts),
+            _ => Err(unexpected("inspect")),
+        }
+    }
+
+    pub(super) fn plan(&mut self, policy: &Policy, bus: Bus) -> Result<Plan> {
+        match self.order(&Order::Plan {
+            policy: policy.clone(),
+            bus,
+        })? {
+            Answer::Plan(plan) => Ok(*plan),
+            _ => Err(unexpected("plan")),
+        }
+    }
+
+    pub(super) fn verify(&mut self, root: &str, bus: Bus) -> Result<Seen> {
+        let mounts = self.mounter.is_some();
+        match self.order(&Order::Verify {
+            root: root.to_owned(),
+            bus,
+            mounts,
+        })? {
+            Answer::Verified {
+                facts,
+                verdicts,
+                marks,
+            } => Ok(Seen {
+                facts: *facts,
+                verdicts,
+                marks,
+            }),
+            _ => Err(unexpected("verify")),
+        }
+    }
+
+    /// What the overlay holds now; an error when any write to it failed.
+    pub(super) fn seal(&mut self) -> Result<Vec<Run>> {
+        match self.order(&Order::Seal)? {
+            Answer::Sealed(runs) => Ok(runs),
+            _ => Err(unexpected("seal")),
+        }
+    }
+
+    /// Builds the archives of a plan, before the guest is mounted: its files still lie as the
+    /// reader found them.
+    pub(super) fn archives(&mut self, plan: &Plan) -> Result<BTreeMap<GuestPath, Vec<u8>>> {
+        let mut built = BTreeMap::new();
+        for change in &plan.changes {
+            if let Some(Action::AppendInitramfs { path, members }) = &change.action {
+                match self.order(&Order::Archive {
+                    path: path.clone(),
+                    members: members.clone(),
+                })? {
+                    Answer::Archive(bytes) => built.insert(path.clone(), bytes),
+                    _ => return Err(unexpected("archive")),
+                };
+            }
+        }
+        Ok(built)
+    }
+
+    /// Starts the mounter and connects it with the worker.
+    pub(super) fn export(&mut self) -> Result<()> {
+        if self.mounter.is_some() {
+            return Ok(());
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Err(
+                Error::host("needs-root", "only root can mount the guest's filesystems")
+                    .hint("run as root, or in a privileged container"),
+            );
+        }
+        let fuse::Connection { device, mount, .. } = fuse::open_connection()?;
+        self.worker.send(&Order::Serve, &[device.as_fd()])?;
+        drop(device);
+        self.answer()?;
+        let mut mounter = Process::spawn("mounter")?;
+        mounter.mount(
+            &MountRequest::Begin {
+                dir: self.dir.path().to_owned(),
+            },
+            &[],
+            &mut self.worker,
+        )?;
+        mounter.mount(&MountRequest::Export, &[mount.as_fd()], &mut self.worker)?;
+        self.mounter = Some(mounter);
+        Ok(())
+    }
+
+    fn mount(&mut self, request: &MountRequest) -> Result<MountReply> {
+        signal::check()?;
+        let mounter = self
+            .mounter
+            .as_mut()
+            .ok_or_else(|| Error::internal("nothing is mounted"))?;
+        mounter.mount(request, &[], &mut self.worker)
+    }
+
+    /// Mounts the guest's whole tree for writing.
+    pub(super) fn mount_guest(&mut self, facts: &Facts) -> Result<()> {
+        self.export()?;
+        self.mount(&MountRequest::Unmount)?;
+        for mount in &facts.mounts {
+            let fstype = facts
+                .volume(&mount.volume)
+                .map(|volume| volume.content.kind.clone())
+                .ok_or_else(|| Error::internal(format!("no volume {}", mount.volume)))?;
+            self.mount(&MountRequest::Mount {
+                volume: mount.volume.clone(),
+                fstype,
+                at: GuestPath::new(&mount.at),
+                read_only: false,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Flushes the mounted guest into the overlay and unmounts it; checked at each step.
+    pub(super) fn unmount_guest(&mut self) -> Result<()> {
+        self.mount(&MountRequest::Sync)?;
+        self.mount(&MountRequest::Unmount).map(drop)
+    }
+
+    /// Highest resident memory of worker and mounter so far, and of this process, bytes.
+    pub(super) fn peak_rss(&self) -> u64 {
+        let children = std::iter::once(&self.worker).chain(&self.mounter);
+        let pids = children
+            .map(|process| process.child.pid())
+            .chain([std::process::id()]);
+        pids.map(peak_rss_of_tree).fold(0, u64::saturating_add)
+    }
+}
+
+/// Highest resident memory of a process, bytes, from `VmHWM` in /proc (proc_pid_status(5)); with the
+/// mounter's serving process, which is a child of the one that was started.
+fn peak_rss_of_tree(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+fn unexpected(order: &str) -> Error {
+    Error::internal(format!("the worker answered {order} with something else"))
+}
+
+/// The mounter's hands, with the archives that were built beforehand.
+pub(super) struct MountedGuest<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) archives: BTreeMap<GuestPath, Vec<u8>>,
+}
+
+impl MountedGuest<'_> {
+    fn outcome(&mut self, request: MountRequest) -> Result<bool> {
+        match self.session.mount(&request)? {
+            MountReply::Outcome(outcome) => Ok(outcome == Outcome::Changed),
+            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+        }
+    }
+}
+
+impl Hands for MountedGuest<'_> {
+    fn write(
+        &mut self,
+        path: &GuestPath,
+        before: Option<&str>,
+        content: &[u8],
+        attrs: Attrs,
+    ) -> Result<bool> {
+        self.outcome(MountRequest::Write {
+            path: path.clone(),
+            before: before.map(str::to_owned),
+            content: content.to_vec(),
+            mode: attrs.mode,
+            uid: attrs.uid,
+            gid: attrs.gid,
+        })
+    }
+
+    fn remove(&mut self, path: &GuestPath) -> Result<bool> {
+        self.outcome(MountRequest::Remove { path: path.clone() })
+    }
+
+    fn symlink(&mut self, path: &GuestPath, target: &str) -> Result<bool> {
+        self.outcome(MountRequest::Symlink {
+            path: path.clone(),
+            target: target.to_owned(),
+        })
+    }
+
+    fn append_archive(&mut self, path: &GuestPath, _: &[Member]) -> Result<bool> {
+        let content = self
+            .archives
+            .remove(path)
+            .ok_or_else(|| Error::internal(format!("no archive was built for {path}")))?;
+        let request = MountRequest::Append {
+            path: path.clone(),
+            content,
+            align: 1,
+        };
+        match self.session.mount(&request)? {
+            MountReply::Appended { .. } => Ok(true),
+            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+        }
+    }
+
+    fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
+        match self.session.mount(&MountRequest::Run {
+            argv: argv.to_vec(),
+            timeout_s,
+        })? {
+            MountReply::Ran(exit) => Ok(program_end(&exit, timeout_s)),
+            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+        }
+    }
+}
+
+fn program_end(exit: &Exit, timeout_s: u32) -> ProgramEnd {
+    let how = match exit.end {
+        End::Code(code) => format!("exit {code}"),
+        End::Signal(signal) => format!("ended by signal {signal}"),
+        End::TimedOut => format!("still running after {timeout_s} s"),
+    };
+    let output = String::from_utf8_lossy(&exit.output).into_owned();
+    ProgramEnd {
+        success: exit.success(),
+        how,
+        output,
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The worker: holds every parser of guest bytes, the overlay and the FUSE server. Confined before
+//! the first order; knows nothing of the host but the descriptors it was sent.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::families::{self, FAMILIES};
+use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
+use super::remote::Remote;
+use crate::disk::{Overlay, Raw, Storage};
+use crate::error::{Error, Result};
+use crate::fs::health;
+use crate::host::channel::Channel;
+use crate::host::confine::{self, Limits};
+use crate::host::fuse;
+use crate::inspect::{self, GuestDisk, Inspected, Recognise};
+use crate::linux::initramfs::splice;
+use crate::plan::{self, Bus, Plan, Policy, Target};
+use crate::verify;
+
+/// The largest file the worker may write: bounds the overlay's deltas.
+const LARGEST_DELTA: u64 = 64 << 30;
+
+struct Worker {
+    channel: Rc<Channel>,
+    disks: Vec<GuestDisk>,
+    overlays: Vec<Arc<Overlay>>,
+    inspected: Option<Inspected>,
+    export: Option<fuse::Server>,
+}
+
+/// Serves orders until the supervisor hangs up.
+///
+/// # Errors
+/// When the worker cannot be confined, or the channel breaks.
+pub(super) fn main() -> Result<()> {
+    let channel = Rc::new(Channel::inherited()?);
+    let limits = Limits {
+        file_size: LARGEST_DELTA,
+        ..Limits::default()
+    };
+    let confined = confine::confine_worker(&limits)?;
+    tracing::debug!(?confined, "confined");
+    let mut worker = Worker {
+        channel: Rc::clone(&channel),
+        disks: Vec::new(),
+        overlays: Vec::new(),
+        inspected: None,
+        export: None,
+    };
+    while let Some((order, fds)) = channel.recv::<Order>()? {
+        let answer: Result<Answer> = worker.obey(order, fds);
+        channel.send(&answer, &[])?;
+    }
+    Ok(())
+}
+
+impl Worker {
+    fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<Answer> {
+        match order {
+            Order::Open(specs) => self.open(specs, fds),
+            Order::Lay {
+                disk,
+                offset,
+                content,
+            } => {
+                self.overlay(disk)?.write_at(&content, offset)?;
+                Ok(Answer::Done)
+            }
+            Order::Inspect { root, mounts } => {
+                let inspected = self.inspect(root.as_deref(), mounts)?;
+                let facts = Box::new(inspected.facts.clone());
+                self.inspected = Some(inspected);
+                Ok(Answer::Facts(facts))
+            }
+            Order::Plan { policy, bus } => Ok(Answer::Plan(Box::new(self.plan(&policy, bus)?))),
+            Order::Archive { path, members } => Ok(Answer::Archive(splice::build(
+                &self.inspected()?.tree,
+                &path,
+                &members,
+            )?)),
+            Order::Serve => self.serve(fds),
+            Order::Seal => self.seal(),
+            Order::Verify { root, bus, mounts } => self.verify(&root, bus, mounts),
+            Order::Told(_) => Err(Error::internal("told something that was not asked")),
+        }
+    }
+
+    fn open(&mut self, specs: Vec<DiskSpec>, fds: Vec<OwnedFd>) -> Result<Answer> {
+        let mut fds = fds.into_iter();
+        for spec in specs {
+            let (Some(disk), Some(delta)) = (fds.next(), fds.next()) else {
+                return Err(Error::internal("a disk came without its descriptors"));
+            };
+            let base = Raw::container_from_file(File::from(disk), &spec.path, false)
+                .map_err(|e| e.on(&spec.path))?;
+            let base: Arc<dyn Storage> = Arc::new(base);
+            let overlay = Arc::new(Overlay::new(base, File::from(delta), spec.overlay_limit));
+            self.disks.push(GuestDisk {
+                name: spec.name,
+                path: spec.path,
+                sector_size: spec.sector_size,
+                storage: Arc::clone(&overlay) as Arc<dyn Storage>,
+            });
+            self.overlays.push(overlay);
+        }
+        Ok(Answer::Done)
+    }
+
+    fn overlay(&self, disk: usize) -> Result<&Arc<Overlay>> {
+        self.overlays
+            .get(disk)
+            .ok_or_else(|| Error::internal(format!("there is no disk {disk}")))
+    }
+
+    fn inspected(&self) -> Result<&Inspected> {
+        self.inspected
+            .as_ref()
+            .ok_or_else(|| Error::internal("asked before inspection"))
+    }
+
+    fn inspect(&self, root: Option<&str>, mounts: bool) -> Result<Inspected> {
+        let rooms: Vec<&dyn Recognise> = FAMILIES.iter().map(|family| family.recognise).collect();
+        inspect::inspect(
+            &self.disks,
+            &rooms,
+            root,
+            &Remote::new(Rc::clone(&self.channel), mounts),
+        )
+    }
+
+    fn plan(&self, policy: &Policy, bus: Bus) -> Result<Plan> {
+        let facts = &self.inspected()?.facts;
+        let target = Target::recommend(facts, bus);
+        plan::plan(
+            facts,
+            &target,
+            policy,
+            families::family(&facts.guest.family)?.propose,
+        )
+    }
+
+    fn serve(&mut self, fds: Vec<OwnedFd>) -> Result<Answer> {
+        let Some(fd) = fds.into_iter().next() else {
+            return Err(Error::internal("asked to serve without a FUSE descriptor"));
+        };
+        let layouts = inspect::layouts(&self.disks)?;
+        let volumes = layouts
+            .into_iter()
+            .flat_map(|layout| layout.volumes)
+            .map(|volume| (volume.name, volume.storage))
+            .collect();
+        self.export = Some(fuse::serve(fd, volumes)?);
+        Ok(Answer::Done)
+    }
+
+    fn seal(&mut self) -> Result<Answer> {
+        let mut runs = Vec::new();
+        for (disk, overlay) in self.overlays.iter().enumerate() {
+            if let Some(error) = overlay.latched() {
+                return Err(error);
+            }
+            overlay.flush()?;
+            runs.extend(overlay.changed().into_iter().map(|extent| Run {
+                disk,
+                offset: extent.offset,
+                len: extent.len,
+                delta: extent.delta,
+            }));
+        }
+        Ok(Answer::Sealed(runs))
+    }
+
+    fn verify(&mut self, root: &str, bus: Bus, mounts: bool) -> Result<Answer> {
+        // The first inspection's caches must not answer for what was written since.
+        self.inspected = None;
+        let after = self.inspect(Some(root), mounts)?;
+        let target = Target::recommend(&after.facts, bus);
+        let checks = (families::family(&after.facts.guest.family)?.checks)();
+        let verdicts = verify::run(&checks, &after.facts, &target, after.reader);
+        let marks = after
+            .volumes
+            .iter()
+            .flat_map(|volume| {
+                health::fingerprint_ranges(volume)
+                    .into_iter()
+                    .map(|(what, offset, len)| Mark {
+                        disk: volume.disk,
+                        name: format!("{} {what}", volume.name),
+                        offset: volume.offset.saturating_add(offset),
+                        len,
+                    })
+            })
+            .collect();
+        let facts = Box::new(after.facts.clone());
+        self.inspected = Some(after);
+        Ok(Answer::Verified {
+            facts,
+            verdicts,
+            marks,
+        })
+    }
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! kill -9 at any moment: the disk is the old one or the new one, and nothing is left behind.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tests::cli::Cli;
+use tests::digest::sha256_of_file;
+use tests::guest::Guest;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    disk: PathBuf,
+    state: PathBuf,
+    old: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Guest::get("bookworm-bios-ext4").fresh_copy(dir.path());
+        let state = dir.path().join("state");
+        let old = sha256_of_file(&disk);
+        Self {
+            _dir: dir,
+            disk,
+            state,
+            old,
+        }
+    }
+
+    fn verb(&self, verb: &str) -> Cli {
+        Cli::new(verb, &[&self.disk], &self.state)
+    }
+
+    fn sha256(&self) -> String {
+        sha256_of_file(&self.disk)
+    }
+}
+
+/// What a crash may leave in the kernel.
+fn left_behind() -> BTreeSet<String> {
+    let mut left = BTreeSet::new();
+    for entry in std::fs::read_dir("/sys/block").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let backing = format!("/sys/block/{name}/loop/backing_file");
+        if let Ok(file) = std::fs::read_to_string(backing) {
+            left.insert(format!("{name} {}", file.trim()));
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    left.extend(
+        mounts
+            .lines()
+            .filter(|l| l.contains("guestfix"))
+            .map(str::to_owned),
+    );
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let name = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if name.starts_with(b"guestfix\0__") {
+            left.insert(format!("process {}", entry.file_name().display()));
+        }
+    }
+    left
+}
+
+fn gone_within(limit: Duration, before: &BTreeSet<String>) {
+    let start = Instant::now();
+    loop {
+        let now = left_behind();
+        let left: Vec<_> = now.difference(before).collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(
+            start.elapsed() < limit,
+            "left behind after {limit:?}: {left:#?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Kills the supervisor at every crash point of a commit; afterwards `recover` makes it one or the
+/// other, and the same conversion still works.
+#[test]
+fn a_commit_killed_at_any_point_ends_old_or_new() {
+    const POINTS: &[(&str, u64)] = &[
+        ("commit.reserved", 0),
+        ("commit.undo-synced", 0),
+        ("commit.journal-synced", 0),
+        ("commit.journaled", 0),
+        ("commit.apply", 0),
+        ("commit.apply", 3),
+        ("commit.applied", 0),
+        ("commit.reread", 0),
+        ("commit.undo-kept", 0),
+        ("commit.done", 0),
+    ];
+    let mut ends = BTreeSet::new();
+    for (point, hit) in POINTS {
+        let bench = Bench::new();
+        let run = bench
+            .verb("convert")
+            .env("GUESTFIX_FAULT", format!("{point}:{hit}"))
+            .run();
+        assert_eq!(
+            run.signal,
+            Some(9),
+            "{point}:{hit} was not reached: {}",
+            run.stderr
+        );
+        let recovered = bench.verb("recover").run().expect(0);
+        let after = bench.sha256();
+        let verify = bench.verb("verify").run();
+        let end = if after == bench.old {
+            assert_eq!(verify.code, Some(1), "{point}: the old guest is not ready");
+            "old"
+        } else {
+            verify.expect(0);
+            bench.verb("undo").run().expect(0);
+            assert_eq!(bench.sha256(), bench.old, "{point}: undo after recover");
+            "new"
+        };
+        println!("{point}:{hit} -> {} -> {end}", recovered["outcome"]);
+        ends.insert(end);
+    }
+    assert_eq!(
+        ends.len(),
+        2,
+        "the points lie on both sides of the point of no return"
+    );
+}
+
+#[test]
+fn a_pending_journal_is_read_through_and_rolled_forward_by_the_next_convert() {
+    let bench = Bench::new();
+    let run = bench
+        .verb("convert")
+        .env("GUESTFIX_FAULT", "commit.apply:1")
+        .run();
+    assert_eq!(run.signal, Some(9));
+    let facts = bench.verb("inspect").run().expect(0);
+    assert_eq!(
+        facts["kernels"][0]["drivers"]["virtio_blk"], "initramfs",
+        "read through it"
+    );
+    let boot = bench.verb("boot").run();
+    assert_eq!(boot.expect(3)["code"], "pending-journal");
+    let again = bench.verb("convert").run().expect(0);
+    assert_eq!(
+        again["committed"], false,
+        "recovered, and then nothing is left to do"
+    );
+    bench.verb("undo").run().expect(0);
+    assert_eq!(bench.sha256(), bench.old);
+}
+
+#[test]
+fn a_disk_replaced_while_a_journal_is_pending_is_refused() {
+    let bench = Bench::new();
+    let run = bench
+        .verb("convert")
+        .env("GUESTFIX_FAULT", "commit.apply:1")
+        .run();
+    assert_eq!(run.signal, Some(9));
+    let other = Guest::get("bookworm-cloud");
+    tests::guest::sparse_copy(other.path(), &bench.disk);
+    let before = bench.sha256();
+    for verb in ["recover", "convert", "undo"] {
+        assert_eq!(
+            bench.verb(verb).run().expect(3)["code"],
+            "disk-replaced",
+            "{verb}"
+        );
+    }
+    assert_eq!(bench.sha256(), before, "the other disk was not touched");
+}
+
+/// Kills each of the three processes at many moments of a conversion.
+#[test]
+fn any_process_killed_at_any_time_leaves_nothing_behind() {
+    let before = left_behind();
+    let mut late = 0;
+    for victim in ["supervisor", "__worker", "__mounter"] {
+        for delay_ms in [40, 120, 250, 400, 600, 900] {
+            let bench = Bench::new();
+            let mut child = bench
+                .verb("convert")
+                .command()
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            let pids = match victim {
+                "supervisor" => vec![child.id()],
+                role => descendants(child.id(), role),
+            };
+            for pid in &pids {
+                let pid = nix::unistd::Pid::from_raw(i32::try_from(*pid).unwrap());
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            let status = child.wait().unwrap();
+            gone_within(Duration::from_secs(5), &before);
+            bench.verb("recover").run().expect(0);
+            if bench.sha256() == bench.old {
+                assert!(!status.success());
+            } else {
+                late += 1;
+                bench.verb("verify").run().expect(0);
+            }
+        }
+    }
+    assert!(late < 18, "every kill came too late to hit anything");
+}
+
+fn descendants(pid: u32, role: &str) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .filter(|child| {
+            let line = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(role)
+        })
+        .collect()
+}
