@@ -236,6 +236,23 @@ fn rewritten_files_keep_owner_mode_links_and_xattrs() {
 }
 
 #[test]
+fn a_feature_that_our_reader_refuses_is_read_through_a_private_mount() {
+    let bench = Bench::new(VMWARE);
+    let set = format!("{}?offset={ROOT_OFFSET}", bench.disk.display());
+    tool::run("debugfs", &["-w", "-R", "feature large_dir", &set]);
+    let original = bench.sha256();
+    let facts = bench.verb("inspect").run().expect(0);
+    assert_eq!(facts["guest"]["distro"], "debian");
+    let report = bench.verb("convert").run().expect(0);
+    assert_eq!(report["committed"], true);
+    assert_eq!(report["verdicts"][0]["reader"], "private mount");
+    let again = bench.verb("convert").run().expect(0);
+    assert_eq!(again["committed"], false);
+    bench.verb("undo").run().expect(0);
+    assert_eq!(bench.sha256(), original);
+}
+
+#[test]
 fn a_guest_that_already_has_virtio_keeps_its_initramfs() {
     let bench = Bench::new(CLOUD);
     let plan = bench.verb("plan").run().expect(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ext2, ext3 and ext4, read with the `ext4-view` crate.
 //!
-//! The crate is shown a recovered volume ([`super::jbd2`]) whose superblock was checked, because a
+//! The crate is shown a recovered volume (by `jbd2`) whose superblock was checked, because a
 //! hostile one makes it allocate gigabytes. Where a damaged filesystem makes it panic (a directory
 //! index with too large a count, reading on after an error), the panic is caught and reported as
 //! damage. Known limit: preallocated, never written extents inside a file's length are not read as

@@ -89,6 +89,8 @@ pub(super) struct Mounts {
     dir: PathBuf,
     volumes: Vec<Mounted>,
     tree: Option<OwnedFd>,
+    /// Where the tree was put together, to be taken apart before the volumes go.
+    joints: Vec<PathBuf>,
     made: u32,
 }
 
@@ -106,6 +108,7 @@ impl Mounts {
             dir: dir.to_owned(),
             volumes: Vec::new(),
             tree: None,
+            joints: Vec::new(),
             made: 0,
         })
     }
@@ -135,14 +138,44 @@ impl Mounts {
         at: &GuestPath,
         read_only: bool,
     ) -> Result<()> {
-        if volume.contains('/') || volume.starts_with('.') || volume.is_empty() {
-            return Err(Error::internal("a volume's name is not a file name"));
-        }
         let place = match (*at == GuestPath::root(), &self.tree) {
             (true, None) => None,
             (true, Some(_)) => return Err(Error::internal("the guest's root is mounted twice")),
             (false, _) => Some(mount_point(self.tree()?, at)?),
         };
+        let dir = self.attach_volume(volume, fstype, read_only)?;
+        self.place(&dir, place)
+    }
+
+    /// Mounts an exported volume for reading at `/<volume>`, for inspection: no root is chosen yet.
+    pub(super) fn look(&mut self, volume: &str, fstype: &str) -> Result<()> {
+        let dir = self.attach_volume(volume, fstype, true)?;
+        let tree = self.dir.join("tree");
+        let at = tree.join(volume);
+        let made = match std::fs::create_dir(&at) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        };
+        made.map_err(|e| Error::io("making a mount point", e))?;
+        let put = || {
+            let copy = copy_of(&dir)?;
+            attach(&copy, rustix::fs::CWD, &at)?;
+            rustix::fs::open(
+                &tree,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+        };
+        self.tree = Some(put().map_err(|e| Error::io("building a tree to look at", e))?);
+        self.joints.push(at);
+        Ok(())
+    }
+
+    /// Mounts an exported volume in a place of its own, which is returned.
+    fn attach_volume(&mut self, volume: &str, fstype: &str, read_only: bool) -> Result<PathBuf> {
+        if volume.contains('/') || volume.starts_with('.') || volume.is_empty() {
+            return Err(Error::internal("a volume's name is not a file name"));
+        }
         let backing = File::options()
             .read(true)
             .write(true)
@@ -177,17 +210,13 @@ impl Mounts {
         self.volumes
             .last()
             .map_or(Ok(()), Mounted::check_writable)?;
-        self.place(&dir, place)
+        Ok(dir)
     }
 
     /// Puts a copy of the mount at `dir` into the tree.
     fn place(&mut self, dir: &Path, place: Option<OwnedFd>) -> Result<()> {
         let put = || {
-            let copy = rustix::mount::open_tree(
-                rustix::fs::CWD,
-                dir,
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-            )?;
+            let copy = copy_of(dir)?;
             match &place {
                 Some(at) => attach(&copy, at, Path::new("")).map(|()| None),
                 None => {
@@ -200,6 +229,7 @@ impl Mounts {
         };
         if let Some(tree) = put().map_err(|e| Error::io("building the guest's tree", e))? {
             self.tree = Some(tree);
+            self.joints.push(self.dir.join("tree"));
         }
         Ok(())
     }
@@ -213,9 +243,11 @@ impl Mounts {
     /// the exported files. Goes on after an error and returns the first.
     pub(super) fn unmount(&mut self) -> Result<()> {
         let mut first = Ok(());
-        if self.tree.take().is_some() {
-            first = rustix::mount::unmount(self.dir.join("tree"), UnmountFlags::DETACH)
+        self.tree = None;
+        while let Some(joint) = self.joints.pop() {
+            let apart = rustix::mount::unmount(joint, UnmountFlags::DETACH)
                 .map_err(|e| Error::io("taking the guest's tree apart", e));
+            first = first.and(apart);
         }
         while let Some(mounted) = self.volumes.pop() {
             let volume = mounted.volume.clone();
@@ -272,6 +304,12 @@ impl Mounted {
         let detached = self.device.detach(PATIENCE);
         synced.and(detached)
     }
+}
+
+/// A detached copy of the mount at a directory.
+fn copy_of(dir: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(rustix::fs::CWD, dir, flags)
 }
 
 fn mount_point(tree: BorrowedFd<'_>, at: &GuestPath) -> Result<OwnedFd> {

@@ -43,6 +43,13 @@ pub enum MountRequest {
         /// Nothing shall be written, except for the replay of a dirty log.
         read_only: bool,
     },
+    /// Mounts an exported volume at `/<volume>` for reading only, while no root is mounted.
+    Look {
+        /// The file's name in the export.
+        volume: String,
+        /// What it holds, as [`crate::volume::Content::kind`] names it.
+        fstype: String,
+    },
     /// Sets a file's whole content in place: inode, owner, mode, xattrs and hard links stay.
     /// A missing file is made, and missing directories with mode 0755.
     Write {
@@ -257,6 +264,7 @@ impl Mounter {
                 at,
                 read_only,
             } => self.mounts()?.mount(&volume, &fstype, &at, read_only)?,
+            MountRequest::Look { volume, fstype } => self.mounts()?.look(&volume, &fstype)?,
             MountRequest::Sync => self.mounts()?.sync()?,
             MountRequest::Unmount => self.mounts()?.unmount()?,
             MountRequest::Quit => {}

@@ -168,13 +168,7 @@ impl Session {
     fn told(&mut self, ask: Ask) -> Result<Told> {
         match ask {
             Ask::Mount { volume, fstype } => {
-                let at = GuestPath::root().join(&volume);
-                self.mount(&MountRequest::Mount {
-                    volume,
-                    fstype,
-                    at,
-                    read_only: true,
-                })?;
+                self.mount(&MountRequest::Look { volume, fstype })?;
                 Ok(Told::Mounted)
             }
             Ask::Read { request, .. } => Ok(Told::Read(self.mount(&request)?)),
