@@ -27,7 +27,7 @@ end
 complete -c guestfix -n "__fish_guestfix_needs_command" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_needs_command" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_needs_command" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_needs_command" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_needs_command" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -50,7 +50,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l root -d 'T
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -69,7 +69,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s o -l output -
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
@@ -89,7 +89,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l plan -d 'C
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
@@ -105,7 +105,7 @@ sata\t'SATA (AHCI)'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -123,7 +123,7 @@ sata\t'SATA (AHCI)'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
@@ -138,7 +138,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l screenshot -d
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -147,7 +147,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s V -l version 
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l all -d 'Undo every conversion, back to the original'
@@ -157,7 +157,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s V -l version 
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -166,7 +166,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s V -l versi
 complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand host" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -175,7 +175,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand host" -s V -l version 
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_seen_subcommand_from list prune help" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_seen_subcommand_from list prune help" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_seen_subcommand_from list prune help" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_seen_subcommand_from list prune help" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_seen_subcommand_from list prune help" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -187,7 +187,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand state; and not __fish_
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from list" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from list" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from list" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from list" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -197,7 +197,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from prune" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from prune" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from prune" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from prune" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen_subcommand_from prune" -l dry-run -d 'Only show what would be removed'
@@ -210,7 +210,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand state; and __fish_seen
 complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -s v -l verbose -d 'Log what is done to stderr; twice for more'
@@ -219,7 +219,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand checks" -s V -l versio
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -s v -l verbose -d 'Log what is done to stderr; twice for more'

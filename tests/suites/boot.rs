@@ -15,7 +15,9 @@ use guestfix::boot::{
 use guestfix::inspect::facts::Firmware;
 use tests::cli::Cli;
 use tests::digest::sha256_of_file;
+use tests::disk::FIRST_PARTITION;
 use tests::guest::Guest;
+use tests::tool::Mounted;
 
 const VMWARE: &str = "bookworm-bios-ext4";
 const CLOUD: &str = "bookworm-cloud";
@@ -43,7 +45,11 @@ fn watch() -> Watch {
 }
 
 /// The boot of an unconverted guest, from the cache where it was already seen.
-fn before(guest: &Guest, controller: Controller, model: NicModel) -> BootReport {
+fn remembered(
+    guest: &Guest,
+    controller: Controller,
+    run: impl FnOnce() -> BootReport,
+) -> BootReport {
     let name = serde_json::to_value(controller).unwrap();
     let kept = guest
         .path()
@@ -51,8 +57,7 @@ fn before(guest: &Guest, controller: Controller, model: NicModel) -> BootReport 
     if let Ok(text) = std::fs::read(&kept) {
         return serde_json::from_slice(&text).unwrap();
     }
-    let machine = machine(guest.path(), controller, model, &guest.facts()["mac"]);
-    let report = boot::run(&machine, &watch(), &mut |_| {}).unwrap();
+    let report = run();
     // No evidence is nothing to remember: the next run looks again.
     if report.result != BootResult::Inconclusive {
         std::fs::write(kept, serde_json::to_vec_pretty(&report).unwrap()).unwrap();
@@ -60,9 +65,29 @@ fn before(guest: &Guest, controller: Controller, model: NicModel) -> BootReport 
     report
 }
 
+/// The control. Once its kernel has a graphics driver, a guest without a serial console shows its
+/// login prompt as pixels only, so a copy is told to use one as well; nothing else is changed.
 #[test]
 fn the_vmware_guest_boots_on_vmwares_hardware() {
-    let report = before(&Guest::get(VMWARE), Controller::Pvscsi, NicModel::Vmxnet3);
+    let guest = Guest::get(VMWARE);
+    let dir = tempfile::tempdir().unwrap();
+    let report = remembered(&guest, Controller::Pvscsi, || {
+        let disk = guest.fresh_copy(dir.path());
+        let mounted = Mounted::new(&disk, FIRST_PARTITION, &dir.path().join("mnt"));
+        let menu = mounted.path().join("boot/grub/grub.cfg");
+        let text = std::fs::read_to_string(&menu).unwrap();
+        let seen = text.replace("root=/dev/sda1 ro", "root=/dev/sda1 ro console=ttyS0");
+        assert_ne!(text, seen);
+        std::fs::write(&menu, seen).unwrap();
+        drop(mounted);
+        let machine = machine(
+            &disk,
+            Controller::Pvscsi,
+            NicModel::Vmxnet3,
+            &guest.facts()["mac"],
+        );
+        boot::run(&machine, &watch(), &mut |_| {}).unwrap()
+    });
     assert_eq!(report.result, BootResult::Booted, "{report:#?}");
 }
 
@@ -70,7 +95,11 @@ fn the_vmware_guest_boots_on_vmwares_hardware() {
 fn the_vmware_guest_fails_on_virtio_before() {
     let guest = Guest::get(VMWARE);
     for controller in [Controller::Virtio, Controller::Scsi] {
-        let report = before(&guest, controller, NicModel::Virtio);
+        let report = remembered(&guest, controller, || {
+            let mac = &guest.facts()["mac"];
+            let machine = machine(guest.path(), controller, NicModel::Virtio, mac);
+            boot::run(&machine, &watch(), &mut |_| {}).unwrap()
+        });
         assert_eq!(
             report.result,
             BootResult::Failed,

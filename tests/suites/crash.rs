@@ -2,6 +2,7 @@
 //! kill -9 at any moment: the disk is the old one or the new one, and nothing is left behind.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -214,6 +215,42 @@ fn any_process_killed_at_any_time_leaves_nothing_behind() {
         }
     }
     assert!(late < 18, "every kill came too late to hit anything");
+}
+
+/// Ctrl-C and `kill` end a conversion with the shell's exit code and an untouched disk; a commit
+/// that has begun is finished.
+#[test]
+fn a_cancelled_conversion_leaves_the_disk_as_it_was() {
+    use nix::sys::signal::Signal;
+    let before = left_behind();
+    let mut cancelled = 0;
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        for delay_ms in [20, 60, 120, 200] {
+            let bench = Bench::new();
+            let mut child = bench
+                .verb("convert")
+                .command()
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(delay_ms));
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+            nix::sys::signal::kill(pid, signal).unwrap();
+            let status = child.wait().unwrap();
+            gone_within(Duration::from_secs(5), &before);
+            if status.code() == Some(code) {
+                cancelled += 1;
+                assert_eq!(bench.sha256(), bench.old);
+            } else {
+                assert!(status.success() || status.signal().is_some(), "{status:?}");
+            }
+        }
+    }
+    assert!(
+        cancelled >= 4,
+        "only {cancelled} of 8 were cancelled in time"
+    );
 }
 
 fn descendants(pid: u32, role: &str) -> Vec<u32> {

@@ -2,7 +2,7 @@
 //! The boot proof: a throw-away overlay of the guest's disks, started in QEMU as KubeVirt would.
 //!
 //! Evidence decides, never a timeout: lines on the serial console (to which the BIOS and its boot
-//! loaders are copied), the VGA text screen of guests without a serial console, an answer of the
+//! loaders are copied), the VGA screen of guests without a serial console, an answer of the
 //! guest agent, and resets. The guest has no network.
 
 pub mod accel;
@@ -10,6 +10,7 @@ pub mod console;
 pub mod evidence;
 mod image;
 pub mod machine;
+mod pixels;
 mod process;
 mod qemu;
 mod qmp;

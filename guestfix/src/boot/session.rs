@@ -15,6 +15,7 @@ use super::accel::{self, Accel};
 use super::console::{Console, Piece};
 use super::evidence::{Evidence, Reason};
 use super::machine::{Arch, Machine};
+use super::pixels::{self, Font, Picture};
 use super::qemu::Qemu;
 use super::qmp::Qmp;
 use super::{screen, wiring};
@@ -56,6 +57,7 @@ pub struct Session {
     lines: VecDeque<String>,
     resets: u32,
     ended: bool,
+    font: Option<Font>,
     next_ping: Option<Instant>,
 }
 
@@ -94,6 +96,7 @@ impl Session {
             resets: 0,
             ended: false,
             next_ping: None,
+            font: None,
         })
     }
 
@@ -184,7 +187,7 @@ impl Session {
             .map_err(|e| Error::io(format!("cannot write {}", to.display()), e))
     }
 
-    /// The rows of text on the VGA screen, where the machine may have one in text mode.
+    /// The rows of text on the VGA screen: from memory in text mode, else off its pixels.
     ///
     /// # Errors
     /// `Host`/`qmp`, `Host`/`io`.
@@ -192,12 +195,37 @@ impl Session {
         if self.ended || !self.has_text_screen() {
             return Ok(Vec::new());
         }
-        let arguments =
-            json!({"val": screen::ADDRESS, "size": screen::SIZE, "filename": "screen.txt"});
+        self.qmp.execute(
+            "screendump",
+            &json!({"filename": "screen.ppm", "format": "ppm"}),
+        )?;
+        let drawn = self.dumped("screen.ppm")?;
+        match Picture::parse(&drawn).filter(|picture| !picture.is_text_mode()) {
+            Some(picture) => Ok(self
+                .font()?
+                .map(|font| picture.rows(&font))
+                .unwrap_or_default()),
+            None => Ok(screen::rows(&self.memory(screen::ADDRESS, screen::SIZE)?)),
+        }
+    }
+
+    /// The font of the machine's VGA BIOS.
+    fn font(&mut self) -> Result<Option<Font>> {
+        if self.font.is_none() {
+            self.font = Font::in_rom(&self.memory(pixels::ROM, pixels::ROM_SIZE)?);
+        }
+        Ok(self.font.clone())
+    }
+
+    fn memory(&mut self, address: u64, size: usize) -> Result<Vec<u8>> {
+        let arguments = json!({"val": address, "size": size, "filename": "memory.bin"});
         self.qmp.execute("pmemsave", &arguments)?;
-        let memory = std::fs::read(self.qemu.dir().join("screen.txt"));
-        let memory = memory.map_err(|e| Error::io("cannot read the screen", e))?;
-        Ok(screen::rows(&memory))
+        self.dumped("memory.bin")
+    }
+
+    fn dumped(&self, name: &str) -> Result<Vec<u8>> {
+        std::fs::read(self.qemu.dir().join(name))
+            .map_err(|e| Error::io("cannot read the screen", e))
     }
 
     /// What QEMU itself complained about.

@@ -42,7 +42,7 @@ pub struct Common {
         global = true
     )]
     pub state_dir: PathBuf,
-    /// How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere.
+    /// How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere.
     #[arg(long, value_enum, default_value = "auto", global = true)]
     pub progress: ProgressMode,
     /// Log what is done to stderr; twice for more.
@@ -62,7 +62,7 @@ pub enum Format {
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
-    /// A bar on a terminal, nothing elsewhere.
+    /// A bar on a terminal, JSON lines elsewhere.
     Auto,
     /// One JSON line per step.
     Json,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Progress on stderr: a bar on a terminal, JSON lines where asked for.
+//! Progress on stderr: a bar on a terminal, JSON lines elsewhere.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::pipeline::progress::{Progress, ProgressLine, Silent, Stage};
 /// The listener for a mode.
 pub(super) fn listener(mode: ProgressMode) -> Box<dyn Progress> {
     match mode {
-        ProgressMode::Json => Box::new(Lines),
         ProgressMode::Auto if std::io::stderr().is_terminal() => Box::new(Bar::new()),
-        ProgressMode::Auto | ProgressMode::None => Box::new(Silent),
+        ProgressMode::Auto | ProgressMode::Json => Box::new(Lines),
+        ProgressMode::None => Box::new(Silent),
     }
 }
 

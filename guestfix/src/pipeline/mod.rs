@@ -4,6 +4,7 @@
 mod convert;
 mod disks;
 mod families;
+mod intact;
 pub mod progress;
 mod proof;
 mod protocol;

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::families::{self, FAMILIES};
+use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
 use crate::disk::{Overlay, Raw, Storage};
@@ -29,6 +30,7 @@ struct Worker {
     disks: Vec<GuestDisk>,
     overlays: Vec<Arc<Overlay>>,
     inspected: Option<Inspected>,
+    heads: Heads,
     export: Option<fuse::Server>,
 }
 
@@ -49,6 +51,7 @@ pub(super) fn main() -> Result<()> {
         disks: Vec::new(),
         overlays: Vec::new(),
         inspected: None,
+        heads: Heads::default(),
         export: None,
     };
     while let Some((order, fds)) = channel.recv::<Order>()? {
@@ -73,6 +76,7 @@ impl Worker {
             Order::Inspect { root, mounts } => {
                 let inspected = self.inspect(root.as_deref(), mounts)?;
                 let facts = Box::new(inspected.facts.clone());
+                self.heads = Heads::of(&inspected.volumes)?;
                 self.inspected = Some(inspected);
                 Ok(Answer::Facts(facts))
             }
@@ -180,7 +184,8 @@ impl Worker {
         let after = self.inspect(Some(root), mounts)?;
         let target = Target::recommend(&after.facts, bus);
         let checks = (families::family(&after.facts.guest.family)?.checks)();
-        let verdicts = verify::run(&checks, &after.facts, &target, after.reader);
+        let mut verdicts = verify::run(&checks, &after.facts, &target, after.reader);
+        verdicts.push(self.heads.verdict(&Heads::of(&after.volumes)?));
         let marks = after
             .volumes
             .iter()
