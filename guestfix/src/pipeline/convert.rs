@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::disks::{Disks, Writable};
+use super::hands::MountedGuest;
 use super::progress::Stage;
-use super::session::{MountedGuest, Seen, Session};
+use super::session::{Seen, Session};
 use super::{Context, families, millis};
 use crate::apply::{self, Applied, ChangeOutcome, ChangeReport};
 use crate::error::{Error, Kind, Result};

@@ -4,7 +4,9 @@
 mod convert;
 mod disks;
 mod families;
+mod hands;
 mod intact;
+mod process;
 pub mod progress;
 mod proof;
 mod protocol;

@@ -4,25 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::Duration;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::disks::Disks;
+use super::process::Process;
 use super::protocol::{Answer, Ask, DiskSpec, Mark, Order, Run, Told};
-use crate::apply::{Hands, ProgramEnd};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
-use crate::host::channel::Channel;
-use crate::host::child::Child;
-use crate::host::mounter::{self, MountReply, MountRequest, Outcome};
-use crate::host::sandbox::{End, Exit};
+use crate::host::mounter::{MountReply, MountRequest};
 use crate::host::{fuse, signal};
 use crate::inspect::Facts;
-use crate::plan::{Action, Attrs, Bus, Member, Plan, Policy};
+use crate::plan::{Action, Bus, Plan, Policy};
 use crate::verify::Verdict;
 
 /// What a re-read saw.
@@ -33,65 +26,11 @@ pub(super) struct Seen {
     pub(super) marks: Vec<Mark>,
 }
 
-/// How often a waiting supervisor looks for signals and dead processes.
-const LOOK_AROUND: Duration = Duration::from_millis(50);
-
-/// A process and the channel to it.
-struct Process {
-    child: Child,
-    channel: Channel,
-}
-
-impl Process {
-    fn spawn(role: &str) -> Result<Self> {
-        let (child, channel) = Child::spawn(role)?;
-        Ok(Self { child, channel })
-    }
-
-    fn send<T: Serialize>(&mut self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<()> {
-        // A broken channel means a dead process: how it died is the better news.
-        self.channel
-            .send(message, fds)
-            .map_err(|e| self.child.obituary().because(e))
-    }
-
-    fn recv<T: DeserializeOwned>(&mut self) -> Result<T> {
-        while !self.channel.wait(LOOK_AROUND)? {
-            signal::check()?;
-        }
-        match self.channel.recv::<Result<T>>() {
-            Ok(Some((answer, _))) => answer,
-            Ok(None) => Err(self.child.obituary()),
-            Err(error) => Err(self.child.obituary().because(error)),
-        }
-    }
-}
-
-impl Process {
-    /// Asks the mounter. Gives up when the worker is gone: no request can end without it.
-    fn mount(
-        &mut self,
-        request: &MountRequest,
-        fds: &[BorrowedFd<'_>],
-        worker: &mut Self,
-    ) -> Result<MountReply> {
-        let look = || {
-            signal::check()?;
-            worker.child.check()
-        };
-        mounter::call(&self.channel, request, fds, look).map_err(|error| {
-            match error.code.as_str() {
-                "peer-gone" => self.child.obituary().because(error),
-                _ => error,
-            }
-        })
-    }
-}
-
 /// The processes that work on one guest.
 pub(super) struct Session {
-    worker: Process,
+    /// Dropped before the worker, so that its mounts go while somebody still answers for them.
     mounter: Option<Process>,
+    worker: Process,
     /// A private directory of this session; the mounter's tmpfs lies over it.
     dir: tempfile::TempDir,
     deltas: Vec<File>,
@@ -288,7 +227,7 @@ impl Session {
         Ok(())
     }
 
-    fn mount(&mut self, request: &MountRequest) -> Result<MountReply> {
+    pub(super) fn mount(&mut self, request: &MountRequest) -> Result<MountReply> {
         signal::check()?;
         let mounter = self
             .mounter
@@ -345,89 +284,4 @@ fn peak_rss_of_tree(pid: u32) -> u64 {
 
 fn unexpected(order: &str) -> Error {
     Error::internal(format!("the worker answered {order} with something else"))
-}
-
-/// The mounter's hands, with the archives that were built beforehand.
-pub(super) struct MountedGuest<'a> {
-    pub(super) session: &'a mut Session,
-    pub(super) archives: BTreeMap<GuestPath, Vec<u8>>,
-}
-
-impl MountedGuest<'_> {
-    fn outcome(&mut self, request: MountRequest) -> Result<bool> {
-        match self.session.mount(&request)? {
-            MountReply::Outcome(outcome) => Ok(outcome == Outcome::Changed),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
-        }
-    }
-}
-
-impl Hands for MountedGuest<'_> {
-    fn write(
-        &mut self,
-        path: &GuestPath,
-        before: Option<&str>,
-        content: &[u8],
-        attrs: Attrs,
-    ) -> Result<bool> {
-        self.outcome(MountRequest::Write {
-            path: path.clone(),
-            before: before.map(str::to_owned),
-            content: content.to_vec(),
-            mode: attrs.mode,
-            uid: attrs.uid,
-            gid: attrs.gid,
-        })
-    }
-
-    fn remove(&mut self, path: &GuestPath) -> Result<bool> {
-        self.outcome(MountRequest::Remove { path: path.clone() })
-    }
-
-    fn symlink(&mut self, path: &GuestPath, target: &str) -> Result<bool> {
-        self.outcome(MountRequest::Symlink {
-            path: path.clone(),
-            target: target.to_owned(),
-        })
-    }
-
-    fn append_archive(&mut self, path: &GuestPath, _: &[Member]) -> Result<bool> {
-        let content = self
-            .archives
-            .remove(path)
-            .ok_or_else(|| Error::internal(format!("no archive was built for {path}")))?;
-        let request = MountRequest::Append {
-            path: path.clone(),
-            content,
-            align: 1,
-        };
-        match self.session.mount(&request)? {
-            MountReply::Appended { .. } => Ok(true),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
-        }
-    }
-
-    fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
-        match self.session.mount(&MountRequest::Run {
-            argv: argv.to_vec(),
-            timeout_s,
-        })? {
-            MountReply::Ran(exit) => Ok(program_end(&exit, timeout_s)),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
-        }
-    }
-}
-
-fn program_end(exit: &Exit, timeout_s: u32) -> ProgramEnd {
-    let how = match exit.end {
-        End::Code(code) => format!("exit {code}"),
-        End::Signal(signal) => format!("ended by signal {signal}"),
-        End::TimedOut => format!("still running after {timeout_s} s"),
-    };
-    let output = String::from_utf8_lossy(&exit.output).into_owned();
-    ProgramEnd {
-        success: exit.success(),
-        how,
-        output,
-    }
 }
