@@ -10,6 +10,9 @@ use crate::volume::Volume;
 use crate::volume::field::{be16, be32, be64, le16, le32, read, read_head};
 use crate::volume::probe::{Fat, Ntfs, md_places, swap_signature, volume_flags};
 
+/// ro_compat of ext4: the orphan file holds entries (Linux 5.15, `EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT`).
+const ORPHANS_PRESENT: u32 = 0x10000;
+
 /// How a filesystem was left.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsHealth {
@@ -41,6 +44,9 @@ pub fn health(volume: &Volume) -> Result<Option<FsHealth>> {
     }
 }
 
+/// Two feature bits are states that a mount clears, and are left out of the features:
+/// `needs_recovery` and `orphan_present`.
+///
 /// `s_state` at 0x3A (1 clean, 2 errors), last mount at 0x2C, mount count at 0x34, error count at
 /// 0x194 (kernel documentation, filesystems/ext4/super.rst).
 fn ext(volume: &Volume) -> Result<FsHealth> {
@@ -57,7 +63,11 @@ fn ext(volume: &Volume) -> Result<FsHealth> {
         dirty: recover || unclean,
         errors: state & 2 != 0 || errors > 0,
         hibernated: false,
-        features: format!("{compat:#x}/{incompat:#x}/{ro_compat:#x}"),
+        features: format!(
+            "{compat:#x}/{:#x}/{:#x}",
+            incompat & !RECOVER,
+            ro_compat & !ORPHANS_PRESENT
+        ),
         detail: format!(
             "state {state:#x}, journal {}, {errors} errors recorded, mounted {mounts} times, last at Unix time {mounted}",
             if recover { "to be replayed" } else { "empty" },
