@@ -13,12 +13,17 @@
 mod base;
 mod cell;
 mod check;
+mod edit;
+#[cfg(test)]
+mod edit_tests;
 mod key;
 mod list;
 mod log;
 mod marvin;
 mod name;
 mod old_log;
+mod reg_export;
+mod reg_import;
 mod security;
 #[cfg(test)]
 mod tests;
@@ -28,9 +33,12 @@ mod value;
 use std::fmt::Display;
 
 pub use check::{Finding, Summary};
+pub use edit::{Editor, Outcome};
 pub use key::{Key, KeyFlags};
 pub use list::Subkeys;
 pub use log::{Dirty, Recovery};
+pub use reg_export::export;
+pub use reg_import::{Imported, import};
 pub use value::{Value, ValueType, Values};
 
 use crate::error::{Error, Result};
@@ -149,6 +157,13 @@ impl Hive {
     /// Errors: `hive-damaged` at the first thing that cannot be, such as a loop or an overlap.
     pub fn check(&self) -> Result<Summary> {
         check::check(self)
+    }
+
+    /// Starts editing; every key touched gets this FILETIME.
+    ///
+    /// Errors: `hive-damaged` where the cells do not tile their bins.
+    pub fn edit(&mut self, now: u64) -> Result<Editor<'_>> {
+        Editor::new(self, now)
     }
 
     fn cell(&self, offset: u32) -> Result<Cell<'_>> {
