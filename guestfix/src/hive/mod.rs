@@ -13,6 +13,7 @@
 mod base;
 mod cell;
 mod check;
+mod diff;
 mod edit;
 #[cfg(test)]
 mod edit_tests;
@@ -33,12 +34,13 @@ mod value;
 use std::fmt::Display;
 
 pub use check::{Finding, Summary};
+pub use diff::{Difference, diff};
 pub use edit::{Editor, Outcome};
 pub use key::{Key, KeyFlags};
 pub use list::Subkeys;
 pub use log::{Dirty, Recovery};
-pub use reg_export::export;
-pub use reg_import::{Imported, import};
+pub use reg_export::{data as data_text, export};
+pub use reg_import::{Imported, import, parse_data};
 pub use value::{Value, ValueType, Values};
 
 use crate::error::{Error, Result};

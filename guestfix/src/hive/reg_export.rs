@@ -69,8 +69,8 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// The text after the equals sign.
-pub(super) fn data(value: &Value<'_>) -> Result<String> {
+/// A value's data as `.reg` text: what stands after the equals sign.
+pub fn data(value: &Value<'_>) -> Result<String> {
     let (kind, data) = (value.kind()?, value.data()?);
     if kind == ValueType::SZ
         && let Ok(text) = typed::string(value)

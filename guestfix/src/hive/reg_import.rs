@@ -117,7 +117,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 }
 
 /// Data as the text after the equals sign says it: `"text"`, `dword:` or `hex(type):`.
-pub(super) fn parse_data(text: &str) -> Option<(ValueType, Vec<u8>)> {
+pub fn parse_data(text: &str) -> Option<(ValueType, Vec<u8>)> {
     if let Some((text, rest)) = unquote(text) {
         return rest
             .trim()
