@@ -94,8 +94,8 @@ fn key(path: &str, a: Key<'_>, b: Key<'_>, out: &mut Vec<Difference>) -> Result<
     let (left, mut right) = (values(a)?, values(b)?);
     for (name, value) in left {
         let other = right.remove(&name);
-        let new = other.as_ref().map(reg_export::data).transpose()?;
-        let old = reg_export::data(&value)?;
+        let new = other.as_ref().map(reg_export::data_text).transpose()?;
+        let old = reg_export::data_text(&value)?;
         if new.as_ref() != Some(&old) {
             out.push(Difference {
                 key: path.to_owned(),
@@ -110,7 +110,7 @@ fn key(path: &str, a: Key<'_>, b: Key<'_>, out: &mut Vec<Difference>) -> Result<
             key: path.to_owned(),
             value: Some(value.name()?),
             old: None,
-            new: Some(reg_export::data(&value)?),
+            new: Some(reg_export::data_text(&value)?),
         });
     }
     Ok(())

@@ -16,6 +16,7 @@ mod check;
 mod diff;
 mod edit;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 mod edit_tests;
 mod key;
 mod list;
@@ -27,6 +28,7 @@ mod reg_export;
 mod reg_import;
 mod security;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
 mod tests;
 pub mod typed;
 mod value;
@@ -39,7 +41,7 @@ pub use edit::{Editor, Outcome};
 pub use key::{Key, KeyFlags};
 pub use list::Subkeys;
 pub use log::{Dirty, Recovery};
-pub use reg_export::{data as data_text, export};
+pub use reg_export::{data_text, export};
 pub use reg_import::{Imported, import, parse_data};
 pub use value::{Value, ValueType, Values};
 

@@ -69,8 +69,13 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// A value's data as `.reg` text: what stands after the equals sign.
-pub fn data(value: &Value<'_>) -> Result<String> {
+/// A value's data as `.reg` text on one line: what stands after the equals sign.
+pub fn data_text(value: &Value<'_>) -> Result<String> {
+    // Quoted text holds no line ends, so only the wrapping of hexadecimal data has this form.
+    Ok(data(value)?.replace("\\\n  ", ""))
+}
+
+fn data(value: &Value<'_>) -> Result<String> {
     let (kind, data) = (value.kind()?, value.data()?);
     if kind == ValueType::SZ
         && let Ok(text) = typed::string(value)
