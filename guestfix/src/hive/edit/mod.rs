@@ -73,7 +73,7 @@ impl<'h> Editor<'h> {
                 "an edit of the hive failed half-way, so it cannot be finished",
             ));
         }
-        let replayed = self.hive.recovery != Recovery::Clean;
+        let replayed = matches!(self.hive.recovery, Recovery::Replayed { .. });
         if self.changed {
             let old = self.hive.base;
             let sequence = old
