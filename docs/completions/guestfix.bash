@@ -34,6 +34,9 @@ _guestfix() {
             guestfix,help)
                 cmd="guestfix__subcmd__help"
                 ;;
+            guestfix,hive)
+                cmd="guestfix__subcmd__hive"
+                ;;
             guestfix,host)
                 cmd="guestfix__subcmd__host"
                 ;;
@@ -73,6 +76,9 @@ _guestfix() {
             guestfix__subcmd__help,help)
                 cmd="guestfix__subcmd__help__subcmd__help"
                 ;;
+            guestfix__subcmd__help,hive)
+                cmd="guestfix__subcmd__help__subcmd__hive"
+                ;;
             guestfix__subcmd__help,host)
                 cmd="guestfix__subcmd__help__subcmd__host"
                 ;;
@@ -94,11 +100,71 @@ _guestfix() {
             guestfix__subcmd__help,verify)
                 cmd="guestfix__subcmd__help__subcmd__verify"
                 ;;
+            guestfix__subcmd__help__subcmd__hive,check)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__check"
+                ;;
+            guestfix__subcmd__help__subcmd__hive,delete)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__delete"
+                ;;
+            guestfix__subcmd__help__subcmd__hive,diff)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__diff"
+                ;;
+            guestfix__subcmd__help__subcmd__hive,export)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__export"
+                ;;
+            guestfix__subcmd__help__subcmd__hive,get)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__get"
+                ;;
+            guestfix__subcmd__help__subcmd__hive,set)
+                cmd="guestfix__subcmd__help__subcmd__hive__subcmd__set"
+                ;;
             guestfix__subcmd__help__subcmd__state,list)
                 cmd="guestfix__subcmd__help__subcmd__state__subcmd__list"
                 ;;
             guestfix__subcmd__help__subcmd__state,prune)
                 cmd="guestfix__subcmd__help__subcmd__state__subcmd__prune"
+                ;;
+            guestfix__subcmd__hive,check)
+                cmd="guestfix__subcmd__hive__subcmd__check"
+                ;;
+            guestfix__subcmd__hive,delete)
+                cmd="guestfix__subcmd__hive__subcmd__delete"
+                ;;
+            guestfix__subcmd__hive,diff)
+                cmd="guestfix__subcmd__hive__subcmd__diff"
+                ;;
+            guestfix__subcmd__hive,export)
+                cmd="guestfix__subcmd__hive__subcmd__export"
+                ;;
+            guestfix__subcmd__hive,get)
+                cmd="guestfix__subcmd__hive__subcmd__get"
+                ;;
+            guestfix__subcmd__hive,help)
+                cmd="guestfix__subcmd__hive__subcmd__help"
+                ;;
+            guestfix__subcmd__hive,set)
+                cmd="guestfix__subcmd__hive__subcmd__set"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,check)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__check"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,delete)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__delete"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,diff)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__diff"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,export)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__export"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,get)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__get"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,help)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__help"
+                ;;
+            guestfix__subcmd__hive__subcmd__help,set)
+                cmd="guestfix__subcmd__hive__subcmd__help__subcmd__set"
                 ;;
             guestfix__subcmd__state,help)
                 cmd="guestfix__subcmd__state__subcmd__help"
@@ -125,7 +191,7 @@ _guestfix() {
 
     case "${cmd}" in
         guestfix)
-            opts="-v -h -V --format --state-dir --progress --verbose --help --version inspect plan convert verify doctor boot undo recover host state checks generate help"
+            opts="-v -h -V --format --state-dir --progress --verbose --help --version inspect plan convert verify doctor boot undo recover hive host state checks generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -329,7 +395,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__help)
-            opts="inspect plan convert verify doctor boot undo recover host state checks generate help"
+            opts="inspect plan convert verify doctor boot undo recover hive host state checks generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -415,6 +481,104 @@ _guestfix() {
         guestfix__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive)
+            opts="get set delete export diff check"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__delete)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__get)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__hive__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -545,6 +709,304 @@ _guestfix() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version get set delete export diff check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__check)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__delete)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__diff)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__export)
+            opts="-v -h -V --prefix --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --prefix)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__get)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help)
+            opts="get set delete export diff check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__delete)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__get)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__help__subcmd__set)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__hive__subcmd__set)
+            opts="-v -h -V --accept-dirty --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -41,6 +41,7 @@ complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "doctor" -d 'Expla
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "boot" -d 'Boot the guest in QEMU on a throw-away overlay and tell what happened'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "undo" -d 'Give back every byte of the last conversion'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "recover" -d 'Finish or drop an interrupted commit'
+complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "hive" -d 'Read or repair one Windows registry hive file'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "host" -d 'Show what this machine can mount, run and boot'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "state" -d 'List or prune journals and undo records'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "checks" -d 'List every check'
@@ -163,6 +164,91 @@ none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "get" -d 'Show a key\'s subkeys and values, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "set" -d 'Create a key, or set a value of a key that is created where it is missing'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "delete" -d 'Delete a key with everything beneath it, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "export" -d 'Print a key and everything beneath it as .reg text (UTF-8)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "diff" -d 'Show what differs between two hives; exit 1 if anything does'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "check" -d 'Walk the whole hive and say what is in it and what is odd about it'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l prefix -d 'What stands before every key, for example \'HKEY_LOCAL_MACHINE\\\\SYSTEM\'' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
+json\t'One JSON document on stdout'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l state-dir -d 'Where journals and undo records are kept' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+json\t'One JSON line per step'
+none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Log what is done to stderr; twice for more'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "get" -d 'Show a key\'s subkeys and values, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "set" -d 'Create a key, or set a value of a key that is created where it is missing'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "delete" -d 'Delete a key with everything beneath it, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "export" -d 'Print a key and everything beneath it as .reg text (UTF-8)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Show what differs between two hives; exit 1 if anything does'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "check" -d 'Walk the whole hive and say what is in it and what is odd about it'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand host" -l state-dir -d 'Where journals and undo records are kept' -r -F
@@ -225,18 +311,25 @@ none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand generate" -s V -l version -d 'Print version'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "inspect" -d 'Show what is on the disks: volumes, operating system, kernels, network, traces of VMware'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "plan" -d 'Show what convert would change, as a diff. Writes nothing'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "convert" -d 'Make the guest boot on KubeVirt. All or nothing; undo takes it back'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "verify" -d 'Run every check against the disks as they are'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "doctor" -d 'Explain why this guest would not boot on KubeVirt, and what would fix it. Writes nothing'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "boot" -d 'Boot the guest in QEMU on a throw-away overlay and tell what happened'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "undo" -d 'Give back every byte of the last conversion'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "recover" -d 'Finish or drop an interrupted commit'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "host" -d 'Show what this machine can mount, run and boot'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "state" -d 'List or prune journals and undo records'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "checks" -d 'List every check'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "generate" -d 'Write man pages, shell completions or JSON schemas'
-complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover host state checks generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "inspect" -d 'Show what is on the disks: volumes, operating system, kernels, network, traces of VMware'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "plan" -d 'Show what convert would change, as a diff. Writes nothing'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "convert" -d 'Make the guest boot on KubeVirt. All or nothing; undo takes it back'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "verify" -d 'Run every check against the disks as they are'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "doctor" -d 'Explain why this guest would not boot on KubeVirt, and what would fix it. Writes nothing'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "boot" -d 'Boot the guest in QEMU on a throw-away overlay and tell what happened'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "undo" -d 'Give back every byte of the last conversion'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "recover" -d 'Finish or drop an interrupted commit'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "hive" -d 'Read or repair one Windows registry hive file'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "host" -d 'Show what this machine can mount, run and boot'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "state" -d 'List or prune journals and undo records'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "checks" -d 'List every check'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "generate" -d 'Write man pages, shell completions or JSON schemas'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and not __fish_seen_subcommand_from inspect plan convert verify doctor boot undo recover hive host state checks generate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "get" -d 'Show a key\'s subkeys and values, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "set" -d 'Create a key, or set a value of a key that is created where it is missing'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "delete" -d 'Delete a key with everything beneath it, or one value'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "export" -d 'Print a key and everything beneath it as .reg text (UTF-8)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "diff" -d 'Show what differs between two hives; exit 1 if anything does'
+complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from hive" -f -a "check" -d 'Walk the whole hive and say what is in it and what is odd about it'
 complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from state" -f -a "list" -d 'Show what is kept for which disks'
 complete -c guestfix -n "__fish_guestfix_using_subcommand help; and __fish_seen_subcommand_from state" -f -a "prune" -d 'Remove undo records of disks that no longer exist, or that are older than --days'

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod disk;
 pub mod error;
 pub mod fs;
+pub mod hive;
 pub mod host;
 pub mod inspect;
 pub mod linux;

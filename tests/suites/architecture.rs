@@ -11,6 +11,7 @@ const STREAM: &[(&str, &[&str])] = &[
     ("disk", &["error", "digest"]),
     ("volume", &["error", "disk"]),
     ("fs", &["error", "disk", "volume"]),
+    ("hive", &["error"]),
     ("host", &["error", "digest", "disk", "fs"]),
     ("inspect", &["error", "digest", "disk", "volume", "fs"]),
     ("plan", &["error", "digest", "fs", "inspect"]),
@@ -28,13 +29,13 @@ const STREAM: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "error", "digest", "disk", "volume", "fs", "host", "inspect", "plan", "verify",
-            "linux", "apply", "report", "boot",
+            "linux", "apply", "report", "boot", "hive",
         ],
     ),
     (
         "cli",
         &[
-            "error", "disk", "host", "inspect", "plan", "verify", "apply", "report", "boot",
+            "error", "disk", "hive", "host", "inspect", "plan", "verify", "apply", "report", "boot",
             "pipeline",
         ],
     ),

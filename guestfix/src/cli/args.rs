@@ -89,6 +89,8 @@ pub enum Verb {
     Undo(UndoArgs),
     /// Finish or drop an interrupted commit.
     Recover(RecoverArgs),
+    /// Read or repair one Windows registry hive file.
+    Hive(HiveArgs),
     /// Show what this machine can mount, run and boot.
     Host,
     /// List or prune journals and undo records.
@@ -255,6 +257,84 @@ pub struct UndoArgs {
 pub struct RecoverArgs {
     #[command(flatten)]
     pub disks: Disks,
+}
+
+/// Arguments of `hive`.
+#[derive(Debug, Args)]
+#[command(after_help = HIVE_HELP)]
+pub struct HiveArgs {
+    /// Open a hive that was not closed cleanly and that its logs cannot make whole; its last
+    /// writes are lost.
+    #[arg(long, global = true)]
+    pub accept_dirty: bool,
+    #[command(subcommand)]
+    pub verb: HiveVerb,
+}
+
+const HIVE_HELP: &str = "\
+The logs beside the hive (FILE.LOG1, FILE.LOG2, FILE.LOG) are replayed first, in memory. set and
+delete edit a copy, write it beside the file, check it and move it into place; the file as it was
+stays beside it as FILE.guestfix-undo-N (the logs too): move it back to undo.
+
+KEY is a path such as 'ControlSet001\\Services\\viostor', without the hive's own name; \"\" is the root.";
+
+/// What to do with a hive.
+#[derive(Debug, Subcommand)]
+pub enum HiveVerb {
+    /// Show a key's subkeys and values, or one value.
+    Get {
+        /// The hive file.
+        file: PathBuf,
+        /// The key; the root if left out.
+        #[arg(default_value = "")]
+        key: String,
+        /// Only this value; \"\" is the default value.
+        name: Option<String>,
+    },
+    /// Create a key, or set a value of a key that is created where it is missing.
+    Set {
+        /// The hive file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+        /// The value; \"\" is the default value. Without it only the key is created.
+        #[arg(requires = "data")]
+        name: Option<String>,
+        /// sz:TEXT, expand-sz:TEXT, multi-sz:TEXT|TEXT, dword:HEX, hex:01,02 or hex(TYPE):01,02.
+        data: Option<String>,
+    },
+    /// Delete a key with everything beneath it, or one value.
+    Delete {
+        /// The hive file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+        /// Only this value; \"\" is the default value.
+        name: Option<String>,
+    },
+    /// Print a key and everything beneath it as .reg text (UTF-8).
+    Export {
+        /// The hive file.
+        file: PathBuf,
+        /// The key; the root if left out.
+        #[arg(default_value = "")]
+        key: String,
+        /// What stands before every key, for example 'HKEY_LOCAL_MACHINE\\SYSTEM'.
+        #[arg(long, default_value = "")]
+        prefix: String,
+    },
+    /// Show what differs between two hives; exit 1 if anything does.
+    Diff {
+        /// The first hive file.
+        file: PathBuf,
+        /// The second hive file.
+        other: PathBuf,
+    },
+    /// Walk the whole hive and say what is in it and what is odd about it.
+    Check {
+        /// The hive file.
+        file: PathBuf,
+    },
 }
 
 /// Arguments of `state`.

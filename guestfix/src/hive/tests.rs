@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The room against real hives and against hives made here.
+
+use std::path::{Path, PathBuf};
+
+use super::{Dirty, Hive, Key, Recovery};
+
+/// A hive of the shared test data; `None`, said aloud, where the data is absent.
+pub(super) fn data(name: &str) -> Option<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let near = root.join("../shared/data/hives").join(name);
+    let far = root.join("../../shared/data/hives").join(name);
+    let found = [near, far].into_iter().find(|path| path.exists());
+    let Some(path) = found else {
+        println!("{name} is absent: this test ran on hives made here only");
+        return None;
+    };
+    let raw = std::fs::read(&path).unwrap();
+    if path.extension().is_none_or(|e| e != "xz") {
+        return Some(raw);
+    }
+    let mut out = Vec::new();
+    let mut reader = lzma_rust2::XzReader::new(&raw[..], true);
+    std::io::Read::read_to_end(&mut reader, &mut out).unwrap();
+    Some(out)
+}
+
+fn all() -> Vec<PathBuf> {
+    [
+        "odd/BigDataHive",
+        "odd/BogusKeyNamesHive",
+        "odd/CompHive",
+        "odd/DuplicateSubkeysHive",
+        "odd/EffectiveSizeHive",
+        "odd/GarbageHive",
+        "odd/ManySubkeysHive",
+        "odd/MultiSzHive",
+        "odd/UnicodeHive",
+        "odd/WrongOrderHive",
+        "win10-uefi-vmware/SYSTEM",
+        "win7-x86-vmware/SYSTEM",
+        "win7-x86-vmware/SOFTWARE",
+    ]
+    .iter()
+    .map(|name| PathBuf::from(format!("{name}.xz")))
+    .collect()
+}
+
+/// Every key, value, class and descriptor as one text, for comparing hives.
+pub(super) fn dump(hive: &Hive) -> String {
+    let mut out = String::new();
+    dump_key(hive.root().unwrap(), "", &mut out);
+    out
+}
+
+fn dump_key(key: Key<'_>, path: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    writeln!(
+        out,
+        "[{path}] {:?} {:?}",
+        key.class().unwrap(),
+        key.security().unwrap()
+    )
+    .unwrap();
+    for value in key.values().unwrap() {
+        let value = value.unwrap();
+        let (name, kind) = (value.name_units().unwrap(), value.kind().unwrap());
+        writeln!(out, "{name:?}={kind:?}:{:?}", value.data().unwrap()).unwrap();
+    }
+    for sub in key.subkeys().unwrap() {
+        let sub = sub.unwrap();
+        dump_key(sub, &format!("{path}\\{}", sub.name().unwrap()), out);
+    }
+}
+
+#[test]
+fn every_hive_of_the_data_is_walked_completely() {
+    for path in all() {
+        let Some(bytes) = data(path.to_str().unwrap()) else {
+            continue;
+        };
+        let hive = Hive::open(bytes, &[], Dirty::Accept).unwrap();
+        let summary = hive.check().unwrap();
+        println!("{} {:?} {summary:?}", path.display(), hive.recovery());
+        assert!(summary.keys > 0);
+    }
+}
+
+fn logged(folder: &str, name: &str, logs: &[&str]) -> Option<super::Result<Hive>> {
+    let bytes = data(&format!("logs/{folder}{name}"))?;
+    let logs: Vec<Vec<u8>> = logs
+        .iter()
+        .map(|log| data(&format!("logs/{folder}{log}")).unwrap())
+        .collect();
+    let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
+    Some(Hive::open(bytes, &logs, Dirty::Refuse))
+}
+
+#[test]
+fn an_old_log_recovers_what_windows_7_recovers() {
+    let Some(ours) = logged("OldDirtyHive/", "OldDirtyHive", &["OldDirtyHive.LOG1"]) else {
+        return;
+    };
+    let ours = ours.unwrap();
+    assert_eq!(
+        ours.recovery(),
+        &Recovery::Replayed {
+            entries: 1,
+            base_block: false
+        }
+    );
+    let theirs = data("logs/OldDirtyHive/RecoveredHive_Windows7").unwrap();
+    let theirs = Hive::open(theirs, &[], Dirty::Refuse).unwrap();
+    assert_eq!(dump(&ours), dump(&theirs));
+    let differing = ours.bytes()[4096..]
+        .iter()
+        .zip(&theirs.bytes()[4096..])
+        .filter(|(a, b)| a != b)
+        .count();
+    println!("{differing} bytes differ after the base block");
+}
+
+#[test]
+fn new_logs_are_replayed_in_the_order_of_their_sequence() {
+    let logs = ["NewDirtyHive.LOG1", "NewDirtyHive.LOG2"];
+    let Some(hive) = logged("NewDirtyHive2/", "NewDirtyHive", &logs) else {
+        return;
+    };
+    let hive = hive.unwrap();
+    assert_eq!(
+        hive.recovery(),
+        &Recovery::Replayed {
+            entries: 3,
+            base_block: false
+        }
+    );
+    assert_eq!(hive.sequence(), 6);
+}
+
+#[test]
+fn a_real_user_hive_is_replayed_and_grows() {
+    let Some(bytes) = data("logs/transactions_NTUSER.DAT.xz") else {
+        return;
+    };
+    let one = data("logs/transactions_ntuser.dat.log1.xz").unwrap();
+    let two = data("logs/transactions_ntuser.dat.log2.xz").unwrap();
+    let refused = Hive::open(bytes.clone(), &[&two], Dirty::Refuse).unwrap_err();
+    assert_eq!(refused.code, "hive-dirty");
+    let hive = Hive::open(bytes.clone(), &[&one, &two], Dirty::Refuse).unwrap();
+    assert_eq!(
+        hive.recovery(),
+        &Recovery::Replayed {
+            entries: 23,
+            base_block: false
+        }
+    );
+    assert_eq!(hive.sequence(), 589);
+    let swapped = Hive::open(bytes.clone(), &[&two, &one], Dirty::Refuse).unwrap();
+    assert_eq!(hive.bytes(), swapped.bytes());
+    // A torn tail keeps what came before it.
+    let mut torn = one.clone();
+    let len = torn.len();
+    torn[len - 100] ^= 1;
+    let hive = Hive::open(bytes, &[&torn, &two], Dirty::Refuse).unwrap();
+    assert_eq!(hive.sequence(), 588);
+}
+
+#[test]
+fn damaged_logs_never_make_a_hive_worse() {
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("BadLogHive1/", "BadLogHive", &["BadLogHive.LOG1"]),
+        ("BadLogHive2/", "BadLogHive", &["BadLogHive.LOG1"]),
+        (
+            "BadLogHive3/",
+            "BadLogHive",
+            &["BadLogHive.LOG1", "BadLogHive.LOG2"],
+        ),
+    ];
+    for (folder, name, logs) in cases {
+        let Some(hive) = logged(folder, name, logs) else {
+            return;
+        };
+        assert_eq!(hive.unwrap_err().code, "hive-dirty", "{folder}");
+        let bytes = data(&format!("logs/{folder}{name}")).unwrap();
+        let hive = Hive::open(bytes.clone(), &[], Dirty::Accept).unwrap();
+        assert!(matches!(hive.recovery(), Recovery::Unrecovered { .. }));
+        assert_eq!(hive.bytes(), bytes);
+        hive.check().unwrap();
+    }
+}
+
+#[test]
+fn a_bad_base_block_comes_back_from_the_log() {
+    let Some(hive) = logged(
+        "BadBaseBlockHive/",
+        "BadBaseBlockHive",
+        &["BadBaseBlockHive.LOG1"],
+    ) else {
+        return;
+    };
+    let hive = hive.unwrap();
+    assert_eq!(
+        hive.recovery(),
+        &Recovery::Replayed {
+            entries: 1,
+            base_block: true
+        }
+    );
+    let same = logged("OldDirtyHive/", "OldDirtyHive", &["OldDirtyHive.LOG1"])
+        .unwrap()
+        .unwrap();
+    assert_eq!(dump(&hive), dump(&same));
+}
+
+#[test]
+fn a_cut_hive_is_an_error_with_its_place() {
+    let Some(bytes) = data("logs/TruncatedDirtyHive") else {
+        return;
+    };
+    let error = Hive::open(bytes, &[], Dirty::Accept).unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.offset),
+        ("hive-damaged", Some(12288))
+    );
+}
