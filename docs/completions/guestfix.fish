@@ -167,7 +167,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s V -l versi
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_seen_subcommand_from get set delete export diff check help" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -184,7 +184,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and not __fish_s
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from get" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -194,7 +194,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from set" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -204,7 +204,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from delete" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -215,7 +215,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from export" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -225,7 +225,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from diff" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'
@@ -235,7 +235,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l state-dir -d 'Where journals and undo records are kept' -r -F
-complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and nothing elsewhere' -r -f -a "auto\t'A bar on a terminal, nothing elsewhere'
+complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand hive; and __fish_seen_subcommand_from check" -l accept-dirty -d 'Open a hive that was not closed cleanly and that its logs cannot make whole; its last writes are lost'

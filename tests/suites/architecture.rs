@@ -35,8 +35,8 @@ const STREAM: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "error", "disk", "hive", "host", "inspect", "plan", "verify", "apply", "report", "boot",
-            "pipeline",
+            "error", "disk", "hive", "host", "inspect", "plan", "verify", "apply", "report",
+            "boot", "pipeline",
         ],
     ),
 ];
