@@ -139,23 +139,13 @@ fn convert(guest: &Guest, options: &[&str]) -> Converted {
 
 /// What the guest says of itself over the serial console.
 fn ask(session: &mut Session, commands: &[&str]) -> String {
-    let pattern = |text: &str| regex::Regex::new(text).unwrap();
-    let short = Duration::from_secs(120);
-    session.send("root").unwrap();
-    session.expect(&pattern("Password: ?"), short).unwrap();
-    session.send("guestfix").unwrap();
-    session.expect(&pattern(r"# ?$|#\s"), short).unwrap();
+    let patience = Duration::from_secs(120);
+    session.log_in("root", "guestfix", patience).unwrap();
+    let quiet = "export SYSTEMD_COLORS=0 SYSTEMD_PAGER=";
     session
-        .send("stty -echo; PS1=; export SYSTEMD_COLORS=0 SYSTEMD_PAGER=")
-        .unwrap();
-    session
-        .send(&format!(
-            "echo BEG''IN; {}; echo EN''D",
-            commands.join("; ")
-        ))
-        .unwrap();
-    session.expect(&pattern("BEGIN\n"), short).unwrap();
-    session.expect(&pattern("END"), short).unwrap()
+        .command(&format!("{quiet}; {}", commands.join("; ")), patience)
+        .unwrap()
+        .1
 }
 
 fn boots_and_behaves(converted: &Converted, controller: Controller, mac: &str) {

@@ -8,6 +8,12 @@ use regex::Regex;
 use super::session::Session;
 use crate::error::{Error, Result};
 
+/// How long a password prompt may take before the user's name counts as lost.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often the user's name is typed.
+const TRIES: u32 = 5;
+
 impl Session {
     /// Logs in at the serial console's prompt and waits for a shell.
     ///
@@ -16,7 +22,19 @@ impl Session {
     pub fn log_in(&mut self, user: &str, password: &str, timeout: Duration) -> Result<()> {
         self.expect(&pattern("login: ")?, timeout)?;
         self.send(user)?;
-        self.expect(&pattern("[Pp]assword: ")?, timeout)?;
+        // getty throws away what is typed while it starts: an empty line brings the prompt back, also
+        // where it was taken for a wrong password.
+        let asked = pattern("[Pp]assword: ")?;
+        let mut tries = 1;
+        while let Err(error) = self.expect(&asked, timeout.min(PATIENCE)) {
+            if tries == TRIES || error.code != "expect-timeout" {
+                return Err(error);
+            }
+            tries += 1;
+            self.send("")?;
+            self.expect(&pattern("login: ")?, timeout)?;
+            self.send(user)?;
+        }
         self.send(password)?;
         self.expect(&pattern("[#$] ")?, timeout)?;
         // Kernel messages would be mixed with what commands print.
