@@ -35,6 +35,19 @@ impl Bench {
         Cli::new(verb, &[&self.disk], &self.state)
     }
 
+    /// A conversion that has been running for that long.
+    fn converting_for(&self, time: Duration) -> std::process::Child {
+        let child = self
+            .verb("convert")
+            .command()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(time);
+        child
+    }
+
     fn sha256(&self) -> String {
         sha256_of_file(&self.disk)
     }
@@ -187,14 +200,7 @@ fn any_process_killed_at_any_time_leaves_nothing_behind() {
     for victim in ["supervisor", "__worker", "__mounter"] {
         for delay_ms in [40, 120, 250, 400, 600, 900] {
             let bench = Bench::new();
-            let mut child = bench
-                .verb("convert")
-                .command()
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(delay_ms));
+            let mut child = bench.converting_for(Duration::from_millis(delay_ms));
             let pids = match victim {
                 "supervisor" => vec![child.id()],
                 role => descendants(child.id(), role),
@@ -227,14 +233,7 @@ fn a_cancelled_conversion_leaves_the_disk_as_it_was() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         for delay_ms in [20, 60, 120, 200] {
             let bench = Bench::new();
-            let mut child = bench
-                .verb("convert")
-                .command()
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(Duration::from_millis(delay_ms));
+            let mut child = bench.converting_for(Duration::from_millis(delay_ms));
             let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
             nix::sys::signal::kill(pid, signal).unwrap();
             let status = child.wait().unwrap();
