@@ -7,7 +7,7 @@ use serde_json::Value;
 use tests::cli::Cli;
 use tests::digest::sha256_of_file;
 use tests::guest::Guest;
-use tests::tool::{self, Mounted};
+use tests::tool::{self, LoopDevice, Mounted};
 
 const VMWARE: &str = "bookworm-bios-ext4";
 const CLOUD: &str = "bookworm-cloud";
@@ -266,6 +266,34 @@ fn a_guest_that_already_has_virtio_keeps_its_initramfs() {
         .arg("keep")
         .run()
         .expect(0);
+}
+
+#[test]
+fn a_block_device_is_converted_and_undone() {
+    let bench = Bench::new(VMWARE);
+    let before = bench.sha256();
+    let device = LoopDevice::new(&bench.disk);
+    let verb = |verb: &str| Cli::new(verb, &[device.path()], &bench.state);
+
+    // Somebody has it open for writing: a lock on another device node would not tell.
+    let user = std::fs::File::options()
+        .write(true)
+        .open(device.path())
+        .unwrap();
+    let error = verb("convert").run().expect(3);
+    assert_eq!(error["code"], "in-use", "{error}");
+    drop(user);
+    let error = bench.verb("convert").run().expect(3);
+    assert_eq!(error["code"], "in-use", "the file below it: {error}");
+    assert_eq!(bench.sha256(), before);
+
+    verb("convert").run().expect(0);
+    assert_ne!(sha256_of_file(device.path()), before);
+    verb("verify").run().expect(0);
+    verb("undo").run().expect(0);
+    assert_eq!(sha256_of_file(device.path()), before);
+    drop(device);
+    assert_eq!(bench.sha256(), before, "and in the file below it");
 }
 
 #[test]

@@ -78,3 +78,34 @@ impl Drop for Mounted {
         }
     }
 }
+
+/// A loop device over a whole image, until dropped.
+#[derive(Debug)]
+pub struct LoopDevice {
+    path: PathBuf,
+}
+
+impl LoopDevice {
+    /// Needs root.
+    pub fn new(image: &Path) -> Self {
+        let args = [OsStr::new("--find"), "--show".as_ref(), image.as_ref()];
+        let path = run("losetup", &args);
+        Self {
+            path: path.trim_end().into(),
+        }
+    }
+
+    /// The device node.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup")
+            .arg("--detach")
+            .arg(&self.path)
+            .status();
+    }
+}

@@ -57,21 +57,25 @@ impl Device {
     }
 }
 
-/// Refuses a block device that is mounted, stacked upon, or open in another process. A regular file
-/// passes: [`super::ImageLock`] is for those.
+/// Refuses a block device that is mounted, stacked upon, or open in another process, and a regular
+/// file that a loop device lies on: mounts write through it. Other uses of a regular file are
+/// [`super::ImageLock`]'s business.
 ///
 /// # Errors
 /// `Refused`/`in-use` naming the user; `Host`/`io`.
 pub fn refuse_used_device(file: &File, name: &str) -> Result<()> {
-    let Some(device) = Device::of(file)? else {
-        return Ok(());
-    };
     let refuse = |by: String| {
         Err(
             Error::refused("in-use", format!("the disk is in use: {by}"))
                 .on(name)
                 .hint("shut the virtual machine down, or unmount it, then try again"),
         )
+    };
+    let Some(device) = Device::of(file)? else {
+        return match loop_device_over(file)? {
+            Some(device) => refuse(format!("the loop device {device} lies on it")),
+            None => Ok(()),
+        };
     };
     let mut devices = vec![device];
     devices.extend(partitions(device));
@@ -94,6 +98,27 @@ pub fn refuse_used_device(file: &File, name: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The loop device whose backing file this is. The kernel names the file by its path
+/// (Documentation/ABI, `/sys/block/loopN/loop/backing_file`); a path of another mount namespace
+/// leads elsewhere and is no match.
+fn loop_device_over(file: &File) -> Result<Option<String>> {
+    let meta = file
+        .metadata()
+        .map_err(|e| Error::io("cannot stat the disk", e))?;
+    let backs = |device: &String| {
+        let path = Path::new("/sys/block")
+            .join(device)
+            .join("loop/backing_file");
+        let backing = std::fs::read_to_string(path).ok()?;
+        let backing = std::fs::metadata(backing.trim_end_matches('\n')).ok()?;
+        Some(backing.dev() == meta.dev() && backing.ino() == meta.ino())
+    };
+    // No sysfs, no loop devices to be seen.
+    let devices = entries(Path::new("/sys/block")).unwrap_or_default();
+    let mut loops = devices.into_iter().filter(|name| name.starts_with("loop"));
+    Ok(loops.find(|device| backs(device) == Some(true)))
 }
 
 /// Which other processes have one of these devices open.

@@ -36,8 +36,8 @@ impl Disk {
         let file = disk::raw::open_disk(path, writable).map_err(|e| named(e, &shown))?;
         let copy = duplicate(&file)?;
         let raw = Raw::container_from_file(copy, &shown, writable).map_err(|e| named(e, &shown))?;
+        in_use::refuse_used_device(&file, &shown).map_err(|e| named(e, &shown))?;
         let lock = if raw.is_device() {
-            in_use::refuse_used_device(&file, &shown).map_err(|e| named(e, &shown))?;
             None
         } else if writable {
             Some(ImageLock::exclusive(&file).map_err(|e| named(e, &shown))?)
