@@ -62,6 +62,11 @@ pub trait Hands {
         content: &[u8],
         attrs: Attrs,
     ) -> Result<bool>;
+    /// Copies a file to where nothing is.
+    ///
+    /// # Errors
+    /// When the guest's filesystem or the host refuses.
+    fn copy(&mut self, from: &GuestPath, path: &GuestPath) -> Result<bool>;
     /// Removes a file or symlink.
     ///
     /// # Errors
@@ -150,6 +155,7 @@ fn execute(change: &Change, hands: &mut dyn Hands) -> Result<bool> {
             content,
             attrs,
         } => hands.write(path, before.as_deref(), content, *attrs),
+        Action::CopyFile { from, path, .. } => hands.copy(from, path),
         Action::RemoveFile { path } => hands.remove(path),
         Action::Symlink { path, target } => hands.symlink(path, target),
         Action::AppendInitramfs { path, members } => hands.append_archive(path, members),
@@ -196,6 +202,10 @@ mod tests {
             _: Attrs,
         ) -> Result<bool> {
             self.calls.push(format!("write {path} {}", content.len()));
+            Ok(true)
+        }
+        fn copy(&mut self, from: &GuestPath, path: &GuestPath) -> Result<bool> {
+            self.calls.push(format!("copy {from} {path}"));
             Ok(true)
         }
         fn remove(&mut self, path: &GuestPath) -> Result<bool> {

@@ -74,6 +74,26 @@ impl BlockReader {
         Ok(())
     }
 
+    /// Takes note of bytes that were written to the storage, so that no piece stays old.
+    pub(crate) fn note_write(&mut self, bytes: &[u8], offset: u64) {
+        let end = offset.saturating_add(bytes.len() as u64);
+        for (index, piece) in &mut self.pieces {
+            let start = index.saturating_mul(PIECE);
+            let from = offset.max(start);
+            let to = end.min(start.saturating_add(piece.len() as u64));
+            let range = |base: u64| {
+                let at = |place: u64| usize::try_from(place.checked_sub(base)?).ok();
+                Some(at(from)?..at(to)?)
+            };
+            if from < to
+                && let (Some(theirs), Some(ours)) = (range(offset), range(start))
+                && let (Some(new), Some(old)) = (bytes.get(theirs), piece.get_mut(ours))
+            {
+                old.copy_from_slice(new);
+            }
+        }
+    }
+
     /// The piece of that index, moved to the front. The last one of a volume may be short.
     fn piece(&mut self, index: u64) -> Result<&[u8]> {
         let found = self.pieces.iter().position(|(at, _)| *at == index);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ext_super::{HAS_JOURNAL, RECOVER, SUPER, Super};
 use crate::error::Result;
 use crate::volume::Volume;
-use crate::volume::field::{be16, be32, be64, le16, le32, read, read_head};
+use crate::volume::field::{be16, be32, be64, le16, le32, le64, read, read_head};
 use crate::volume::probe::{Fat, Ntfs, md_places, swap_signature, volume_flags};
 
 /// ro_compat of ext4: the orphan file holds entries (Linux 5.15, `EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT`).
@@ -40,6 +40,7 @@ pub fn health(volume: &Volume) -> Result<Option<FsHealth>> {
         "vfat" => fat(volume),
         "ntfs" => ntfs(volume),
         "xfs" => xfs(volume).map(Some),
+        "btrfs" => btrfs(volume).map(Some),
         _ => Ok(None),
     }
 }
@@ -145,6 +146,25 @@ fn xfs(volume: &Volume) -> Result<FsHealth> {
             word(216)
         ),
         detail: format!("xfs version {}", version & 0xf),
+        ..FsHealth::default()
+    })
+}
+
+/// Superblock at 64 KiB: generation at 0x48, the log tree's root at 0x60 (zero without a log), the
+/// feature words at 0xac (compat), 0xb4 (compat_ro), 0xbc (incompat)
+/// (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>, "Superblock").
+fn btrfs(volume: &Volume) -> Result<FsHealth> {
+    let sb = read(volume.storage.as_ref(), 64 << 10, 4096)?.unwrap_or_default();
+    let word = |at: usize| le64(&sb, at).unwrap_or(0);
+    let log = word(0x60) != 0;
+    Ok(FsHealth {
+        dirty: log,
+        features: format!("{:#x}/{:#x}/{:#x}", word(0xac), word(0xb4), word(0xbc)),
+        detail: format!(
+            "generation {}, log {}",
+            word(0x48),
+            if log { "to be replayed" } else { "empty" }
+        ),
         ..FsHealth::default()
     })
 }

@@ -12,6 +12,7 @@ use crate::error::Result;
 pub mod block;
 pub mod ext4;
 mod ext_super;
+pub mod fat;
 pub mod health;
 mod jbd2;
 pub mod path;
@@ -56,6 +57,17 @@ pub struct Space {
     pub free_bytes: u64,
     /// Inodes still free.
     pub free_inodes: u64,
+}
+
+/// A subvolume of a btrfs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subvolume {
+    /// Its number; 5 is the top level.
+    pub id: u64,
+    /// Where it lies below the top level, `/` for the top level itself.
+    pub path: GuestPath,
+    /// It is what a mount shows that names no subvolume.
+    pub default: bool,
 }
 
 /// A readable, seekable file of the guest.

@@ -13,7 +13,7 @@ use super::{capability, seccomp};
 use crate::error::{Error, Result};
 
 /// "nobody" on every distribution.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// What a worker may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +184,7 @@ pub(super) fn limit(resource: Resource, value: u64) -> Result<()> {
     rustix::process::setrlimit(resource, limit).map_err(|e| Error::io("setting a limit", e))
 }
 
-fn give_up_root(root: bool) -> Result<()> {
+pub(super) fn give_up_root(root: bool) -> Result<()> {
     if root {
         capability::keep_only(CapabilitySet::SETUID | CapabilitySet::SETGID)?;
         let (uid, gid) = (NOBODY.into(), NOBODY.into());

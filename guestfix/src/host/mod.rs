@@ -17,6 +17,7 @@ pub mod channel;
 pub mod child;
 pub mod confine;
 mod files;
+pub mod fsck;
 pub mod fuse;
 pub mod loopdev;
 mod mount;
@@ -27,6 +28,7 @@ pub mod sandbox;
 mod sandbox_root;
 mod seccomp;
 pub mod signal;
+mod subvolumes;
 mod volume_fs;
 
 pub use channel::Channel;

@@ -15,9 +15,11 @@ use rustix::mount::{
 };
 
 use super::files;
+use super::fsck::{self, Opinion};
 use super::loopdev::LoopDevice;
+use super::subvolumes;
 use crate::error::{Error, Result};
-use crate::fs::GuestPath;
+use crate::fs::{GuestPath, Subvolume};
 
 /// How long an unmounted volume may stay in use.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +44,15 @@ fn options(fstype: &str) -> Option<(&'static str, &'static [MountOption])> {
             ],
         )),
         "xfs" => Some(("xfs", &[("nouuid", None), ("nodiscard", None)])),
-        "btrfs" => Some(("btrfs", &[("skip_balance", None), ("nodiscard", None)])),
+        // The top level: subvolumes are taken from below it.
+        "btrfs" => Some((
+            "btrfs",
+            &[
+                ("skip_balance", None),
+                ("nodiscard", None),
+                ("subvolid", Some("5")),
+            ],
+        )),
         _ => None,
     }
 }
@@ -130,12 +140,13 @@ impl Mounts {
         tree.ok_or_else(|| Error::internal("the guest's root is not mounted"))
     }
 
-    /// Mounts an exported volume at its place in the guest's tree; the root must come first.
+    /// Mounts a directory of an exported volume at its place in the guest's tree; the root must
+    /// come first. A volume that was mounted already is not mounted again.
     pub(super) fn mount(
         &mut self,
         volume: &str,
         fstype: &str,
-        at: &GuestPath,
+        (at, from): (&GuestPath, &GuestPath),
         read_only: bool,
     ) -> Result<()> {
         let place = match (*at == GuestPath::root(), &self.tree) {
@@ -143,13 +154,17 @@ impl Mounts {
             (true, Some(_)) => return Err(Error::internal("the guest's root is mounted twice")),
             (false, _) => Some(mount_point(self.tree()?, at)?),
         };
-        let dir = self.attach_volume(volume, fstype, read_only)?;
-        self.place(&dir, place)
+        let index = self.attached(volume, fstype, read_only)?;
+        self.place(index, from, place)
     }
 
     /// Mounts an exported volume for reading at `/<volume>`, for inspection: no root is chosen yet.
     pub(super) fn look(&mut self, volume: &str, fstype: &str) -> Result<()> {
-        let dir = self.attach_volume(volume, fstype, true)?;
+        if self.volumes.iter().any(|mounted| mounted.volume == volume) {
+            return Ok(());
+        }
+        let index = self.attached(volume, fstype, true)?;
+        let root = self.root_of(index)?;
         let tree = self.dir.join("tree");
         let at = tree.join(volume);
         let made = match std::fs::create_dir(&at) {
@@ -158,8 +173,7 @@ impl Mounts {
         };
         made.map_err(|e| Error::io("making a mount point", e))?;
         let put = || {
-            let copy = copy_of(&dir)?;
-            attach(&copy, rustix::fs::CWD, &at)?;
+            attach(&copy_of(root)?, rustix::fs::CWD, &at)?;
             rustix::fs::open(
                 &tree,
                 OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -171,16 +185,52 @@ impl Mounts {
         Ok(())
     }
 
-    /// Mounts an exported volume in a place of its own, which is returned.
-    fn attach_volume(&mut self, volume: &str, fstype: &str, read_only: bool) -> Result<PathBuf> {
+    /// The subvolumes of a btrfs that is mounted.
+    pub(super) fn subvolumes(&self, volume: &str) -> Result<Vec<Subvolume>> {
+        let mounted = self.volumes.iter().find(|mounted| mounted.volume == volume);
+        let root = mounted.and_then(|mounted| mounted.root.as_ref());
+        let root = root.ok_or_else(|| Error::internal(format!("{volume} is not mounted")))?;
+        subvolumes::list(root.as_fd()).map_err(|e| e.on(volume))
+    }
+
+    fn root_of(&self, index: usize) -> Result<BorrowedFd<'_>> {
+        let root = self.volumes.get(index).and_then(|v| v.root.as_ref());
+        root.map(AsFd::as_fd)
+            .ok_or_else(|| Error::internal("a mount has no root"))
+    }
+
+    /// Mounts an exported volume in a place of its own, once, and returns its index.
+    fn attached(&mut self, volume: &str, fstype: &str, read_only: bool) -> Result<usize> {
+        let have = self.volumes.iter().position(|v| v.volume == volume);
+        if let Some(index) = have {
+            return Ok(index);
+        }
+        self.attach_volume(volume, fstype, read_only)?;
+        Ok(self.volumes.len().saturating_sub(1))
+    }
+
+    /// Asks the node's own checker about an exported volume, which must not be mounted.
+    pub(super) fn check(&self, volume: &str, fstype: &str, timeout: Duration) -> Result<Opinion> {
+        if self.volumes.iter().any(|mounted| mounted.volume == volume) {
+            return Err(Error::internal(format!("{volume} is mounted")));
+        }
+        let backing = self.exported(volume)?;
+        fsck::check(&backing, &self.dir.join("dev"), fstype, timeout).map_err(|e| e.on(volume))
+    }
+
+    fn exported(&self, volume: &str) -> Result<File> {
         if volume.contains('/') || volume.starts_with('.') || volume.is_empty() {
             return Err(Error::internal("a volume's name is not a file name"));
         }
-        let backing = File::options()
+        File::options()
             .read(true)
             .write(true)
             .open(self.dir.join("export").join(volume))
-            .map_err(|e| Error::io("opening an exported volume", e).on(volume))?;
+            .map_err(|e| Error::io("opening an exported volume", e).on(volume))
+    }
+
+    fn attach_volume(&mut self, volume: &str, fstype: &str, read_only: bool) -> Result<()> {
+        let backing = self.exported(volume)?;
         if fstype == "btrfs" {
             refuse_mounted_btrfs(&backing).map_err(|e| e.on(volume))?;
         }
@@ -207,16 +257,21 @@ impl Mounts {
             root: Some(root),
             device,
         });
-        self.volumes
-            .last()
-            .map_or(Ok(()), Mounted::check_writable)?;
-        Ok(dir)
+        self.volumes.last().map_or(Ok(()), Mounted::check_writable)
     }
 
-    /// Puts a copy of the mount at `dir` into the tree.
-    fn place(&mut self, dir: &Path, place: Option<OwnedFd>) -> Result<()> {
+    /// Puts a copy of a mount, or of a directory in it, into the tree.
+    fn place(&mut self, index: usize, from: &GuestPath, place: Option<OwnedFd>) -> Result<()> {
+        let root = self.root_of(index)?;
+        let from = files::open(root, from, OFlags::PATH | OFlags::DIRECTORY).map_err(|e| {
+            Error::corrupt(
+                "no-subvolume",
+                format!("there is no directory {from} to mount"),
+            )
+            .because(e)
+        })?;
         let put = || {
-            let copy = copy_of(dir)?;
+            let copy = copy_of(from.as_fd())?;
             match &place {
                 Some(at) => attach(&copy, at, Path::new("")).map(|()| None),
                 None => {
@@ -306,10 +361,12 @@ impl Mounted {
     }
 }
 
-/// A detached copy of the mount at a directory.
-fn copy_of(dir: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    rustix::mount::open_tree(rustix::fs::CWD, dir, flags)
+/// A detached copy of the mount that a directory lies on, with that directory as its root.
+fn copy_of(dir: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(dir, c"", flags)
 }
 
 fn mount_point(tree: BorrowedFd<'_>, at: &GuestPath) -> Result<OwnedFd> {

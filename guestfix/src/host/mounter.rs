@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::files::{self, NewFile};
+use super::fsck::Opinion;
 use super::mount::Mounts;
 use super::sandbox::Program;
 use super::sandbox::{self, Exit};
 use super::{Channel, namespace};
 use crate::error::{Error, Result};
-use crate::fs::{GuestPath, Metadata, Space};
+use crate::fs::{GuestPath, Metadata, Space, Subvolume};
 
 /// What the supervisor may ask for. Paths are the guest's; symlinks on the way are followed as
 /// the guest would follow them.
@@ -40,15 +41,32 @@ pub enum MountRequest {
         fstype: String,
         /// Where in the guest's tree; `/` first, and parents before children.
         at: GuestPath,
+        /// Which directory of the filesystem goes there: of btrfs, a subvolume.
+        from: GuestPath,
         /// Nothing shall be written, except for the replay of a dirty log.
         read_only: bool,
     },
-    /// Mounts an exported volume at `/<volume>` for reading only, while no root is mounted.
+    /// Mounts an exported volume at `/<volume>` for reading only, while no root is mounted. A
+    /// second look is none. A btrfs shows its top level, with every subvolume below it.
     Look {
         /// The file's name in the export.
         volume: String,
         /// What it holds, as [`crate::volume::Content::kind`] names it.
         fstype: String,
+    },
+    /// The subvolumes of a btrfs that is looked at.
+    Subvolumes {
+        /// The volume.
+        volume: String,
+    },
+    /// Asks the node's own checker about an exported volume that is not mounted.
+    Check {
+        /// The volume.
+        volume: String,
+        /// What it holds.
+        fstype: String,
+        /// Seconds until it is given up.
+        timeout_s: u32,
     },
     /// Sets a file's whole content in place: inode, owner, mode, xattrs and hard links stay.
     /// A missing file is made, and missing directories with mode 0755.
@@ -155,6 +173,10 @@ pub enum MountReply {
     Names(Vec<ByteBuf>),
     /// To Space.
     Space(Space),
+    /// To Subvolumes.
+    Subvolumes(Vec<Subvolume>),
+    /// To Check.
+    Checked(Opinion),
     /// To Run: how the program ended.
     Ran(Exit),
     /// It could not be done.
@@ -262,9 +284,27 @@ impl Mounter {
                 volume,
                 fstype,
                 at,
+                from,
                 read_only,
-            } => self.mounts()?.mount(&volume, &fstype, &at, read_only)?,
+            } => self
+                .mounts()?
+                .mount(&volume, &fstype, (&at, &from), read_only)?,
             MountRequest::Look { volume, fstype } => self.mounts()?.look(&volume, &fstype)?,
+            MountRequest::Subvolumes { volume } => {
+                return self
+                    .mounts()?
+                    .subvolumes(&volume)
+                    .map(MountReply::Subvolumes);
+            }
+            MountRequest::Check {
+                volume,
+                fstype,
+                timeout_s,
+            } => {
+                let timeout = Duration::from_secs(u64::from(timeout_s));
+                let opinion = self.mounts()?.check(&volume, &fstype, timeout)?;
+                return Ok(MountReply::Checked(opinion));
+            }
             MountRequest::Sync => self.mounts()?.sync()?,
             MountRequest::Unmount => self.mounts()?.unmount()?,
             MountRequest::Quit => {}

@@ -25,11 +25,14 @@ pub struct Facts {
     pub guest: Guest,
     /// How the guest starts.
     pub firmware: Firmware,
+    /// Its EFI system partition, where it starts by UEFI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efi: Option<super::efi::EfiFacts>,
     /// The disks, in the order given.
     pub disks: Vec<DiskFacts>,
     /// The volumes on them.
     pub volumes: Vec<VolumeFacts>,
-    /// The volume that holds the chosen root.
+    /// The chosen root: its volume, and where it is a subvolume of that, `VOLUME:SUBVOLUME`.
     pub root: String,
     /// Which volume is mounted where, root first.
     pub mounts: Vec<MountFacts>,
@@ -121,12 +124,24 @@ pub struct VolumeFacts {
 pub struct MountFacts {
     /// The volume's name.
     pub volume: String,
+    /// Which subvolume of it, from the top level of a btrfs; absent for the volume as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subvolume: Option<String>,
     /// Where the guest mounts it.
     pub at: String,
     /// Bytes root may still write.
     pub free_bytes: u64,
     /// Inodes still free.
     pub free_inodes: u64,
+}
+
+impl MountFacts {
+    /// The directory of the volume that is mounted.
+    pub fn from(&self) -> GuestPath {
+        self.subvolume
+            .as_deref()
+            .map_or_else(GuestPath::root, GuestPath::new)
+    }
 }
 
 /// Where a kernel finds a driver.
@@ -377,6 +392,11 @@ impl Facts {
     /// The volume that a device name of the old machine meant: see [`volume_of_device`].
     pub fn volume_of_device(&self, device: &str) -> Option<&VolumeFacts> {
         volume_of_device(&self.volumes, device)
+    }
+
+    /// The volume that holds the root.
+    pub fn root_volume(&self) -> Option<&VolumeFacts> {
+        self.volume(self.root.split(':').next().unwrap_or_default())
     }
 
     /// SHA-256 over facts and sources: the same guest gives the same digest.

@@ -3,7 +3,7 @@
 
 use super::GuestDisk;
 use super::facts::Firmware;
-use crate::volume::{Layout, TableKind};
+use crate::volume::{Layout, TableKind, Volume};
 
 /// EFI system partition (UEFI specification 2.10, section 5.3.3).
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
@@ -11,6 +11,11 @@ const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
 /// MBR type of an EFI system partition.
 const MBR_ESP: &str = "0xef";
+
+/// True for an EFI system partition.
+pub(super) fn is_esp(volume: &Volume) -> bool {
+    matches!(volume.part_type.as_deref(), Some(ESP | MBR_ESP))
+}
 
 /// How the guest starts. A disk with an ESP starts by UEFI unless it also was prepared for BIOS:
 /// by a BIOS boot partition (GPT), or by boot code and an active partition (MBR).

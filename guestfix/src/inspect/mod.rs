@@ -2,8 +2,10 @@
 //! Inspection: from disks to [`Facts`]. The OS rooms stand downstream and hand in what they know
 //! through [`Recognise`].
 
+pub mod efi;
 pub mod facts;
 mod firmware;
+mod mounts;
 mod roots;
 mod state;
 
@@ -56,12 +58,11 @@ pub trait Recognise {
     /// `Corrupt` when the filesystem is damaged.
     fn title(&self, tree: &Tree) -> Result<String>;
 
-    /// Which further volumes the root's own tables mount: pairs of device name as written and
-    /// mount point, in the order of the table.
+    /// What the root's own table mounts from volumes, itself included, in the order of the table.
     ///
     /// # Errors
     /// `Corrupt` when the filesystem is damaged.
-    fn mount_table(&self, tree: &Tree) -> Result<Vec<(String, String)>>;
+    fn mount_table(&self, tree: &Tree) -> Result<Vec<TableEntry>>;
 
     /// Fills in everything about the operating system: guest, kernels, network, VMware traces,
     /// sources, concerns. `facts` comes with disks, volumes, firmware, root and mounts filled in.
@@ -69,6 +70,17 @@ pub trait Recognise {
     /// # Errors
     /// `Corrupt` when the filesystem is damaged.
     fn gather(&self, tree: &Tree, facts: &mut Facts) -> Result<()>;
+}
+
+/// A line of a guest's mount table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableEntry {
+    /// The device as written.
+    pub device: String,
+    /// The mount point.
+    pub at: String,
+    /// Mount options.
+    pub options: Vec<String>,
 }
 
 /// An inspected guest: the facts, and the handles they were read through.
@@ -120,8 +132,9 @@ pub fn inspect(
         .iter()
         .flat_map(|l| l.volumes.iter().cloned())
         .collect();
-    let found = roots::find(&volumes, families, root, opener)?;
-    let (tree, mounts, mut concerns) = roots::mount_all(&found, &volumes, opener)?;
+    let (found, mut concerns) = roots::find(&volumes, families, root, opener)?;
+    let (tree, mounts, missing) = mounts::mount_all(&found, &volumes, opener)?;
+    concerns.extend(missing);
     concerns.extend(state::concerns(&layouts, &volumes, &mounts)?);
     let reader = tree.reader();
     let mut facts = Facts {
@@ -131,9 +144,10 @@ pub fn inspect(
             ..Default::default()
         },
         firmware: firmware::detect(disks, &layouts),
+        efi: None,
         disks: state::disk_facts(disks, &layouts),
         volumes: state::volume_facts(&volumes),
-        root: found.volume.name.clone(),
+        root: found.place.name(),
         mounts,
         kernels: Vec::new(),
         network: Vec::new(),

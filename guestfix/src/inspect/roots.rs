@@ -1,86 +1,176 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which volume holds the operating system, and what the root mounts below itself.
+//! Which volume, or which subvolume of one, holds the operating system.
 
-use super::Recognise;
-use super::facts::{Concern, MountFacts, VolumeFacts};
-use super::state::volume_facts;
-use crate::error::{Error, Result};
-use crate::fs::{GuestFs, GuestPath, Tree};
+use super::facts::Concern;
+use super::mounts::leads_to;
+use super::{Recognise, TableEntry};
+use crate::error::{Error, Kind, Result};
+use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
 use crate::volume::Volume;
 
 /// Opens a volume's filesystem. Inspection does not know how: a pure reader where there is one, a
 /// private mount elsewhere.
 pub trait Opener {
-    /// `None` when the volume holds no filesystem that guests are read from (swap, say).
+    /// The filesystem, seen from one of its directories: `/`, or a subvolume. `None` when the
+    /// volume holds no filesystem that guests are read from (swap, say).
     ///
     /// # Errors
     /// `Corrupt` when the filesystem is damaged; `Host`/`no-filesystem-driver` when only a kernel
     /// could read it and this host cannot.
-    fn open(&self, volume: &Volume) -> Result<Option<Box<dyn GuestFs>>>;
+    fn open(&self, volume: &Volume, from: &GuestPath) -> Result<Option<Box<dyn GuestFs>>>;
+
+    /// The subvolumes of a volume, the top level first; empty for a filesystem without any.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    fn subvolumes(&self, volume: &Volume) -> Result<Vec<Subvolume>>;
+}
+
+/// A place where a root may lie.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) volume: Volume,
+    /// The subvolume; `None` for a filesystem without any.
+    pub(super) subvolume: Option<Subvolume>,
+}
+
+impl Place {
+    /// `disk0p2`, or `disk0p2:@` for a subvolume.
+    pub(super) fn name(&self) -> String {
+        match self.subvolume_path() {
+            Some(path) => format!("{}:{path}", self.volume.name),
+            None => self.volume.name.clone(),
+        }
+    }
+
+    /// The subvolume as people write it, without a slash in front; `None` for the top level.
+    pub(super) fn subvolume_path(&self) -> Option<String> {
+        let path = &self.subvolume.as_ref()?.path;
+        let shown = path.display();
+        (*path != GuestPath::root()).then(|| shown.trim_start_matches('/').to_owned())
+    }
+
+    pub(super) fn from(&self) -> GuestPath {
+        self.subvolume
+            .as_ref()
+            .map_or_else(GuestPath::root, |subvolume| subvolume.path.clone())
+    }
 }
 
 /// The chosen root.
 pub(super) struct Root<'a> {
-    pub(super) volume: Volume,
+    pub(super) place: Place,
     pub(super) family: &'a dyn Recognise,
+    title: String,
+    /// Its own table says that it is the root.
+    says_so: bool,
 }
 
-/// Finds the one root, or the one that `wanted` names.
+/// Finds the one root, or the one that `wanted` names. Where several look like one, copies of a
+/// root (snapshots, clones of a partition) tell themselves by a table that names another one.
 pub(super) fn find<'a>(
     volumes: &[Volume],
     families: &[&'a dyn Recognise],
     wanted: Option<&str>,
     opener: &dyn Opener,
-) -> Result<Root<'a>> {
-    let mut found: Vec<(Root<'a>, String)> = Vec::new();
+) -> Result<(Root<'a>, Vec<Concern>)> {
+    let mut found: Vec<Root<'a>> = Vec::new();
     let mut unread: Vec<Error> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for volume in volumes {
-        if wanted.is_some_and(|name| name != volume.name) {
+        if wanted.is_some_and(|name| name.split(':').next() != Some(&volume.name)) {
+            names.push(volume.name.clone());
             continue;
         }
-        match candidate(volume, families, opener) {
-            Ok(Some(root)) => found.push(root),
-            Ok(None) => {}
-            Err(error) => unread.push(error),
+        let places = places(volume, opener).unwrap_or_else(|error| {
+            unread.push(name_volume(error, volume));
+            Vec::new()
+        });
+        for place in places {
+            names.push(place.name());
+            if wanted.is_some_and(|name| name != place.name()) {
+                continue;
+            }
+            match candidate(volumes, &place, families, opener) {
+                Ok(Some(root)) => found.push(root),
+                Ok(None) => {}
+                Err(error) => unread.push(name_volume(error, volume)),
+            }
         }
     }
-    match found.len() {
-        1 => found
-            .pop()
-            .map(|(root, _)| root)
-            .ok_or_else(|| Error::internal("a root vanished")),
-        0 => Err(no_root(volumes, wanted, unread)),
-        _ => Err(several(&found)),
+    if found.is_empty() {
+        return Err(no_root(volumes, &names, wanted, unread));
     }
+    choose(found)
+}
+
+fn choose(mut found: Vec<Root<'_>>) -> Result<(Root<'_>, Vec<Concern>)> {
+    let alone = found.len() == 1;
+    let chosen: Vec<usize> = (0..found.len())
+        .filter(|index| alone || found.get(*index).is_some_and(|root| root.says_so))
+        .collect();
+    let [index] = chosen.as_slice() else {
+        return Err(several(&found));
+    };
+    let root = found.swap_remove(*index);
+    let others: Vec<String> = found.iter().map(|other| other.place.name()).collect();
+    let mut concerns = Vec::new();
+    if !others.is_empty() {
+        concerns.push(Concern::information(
+            "other-roots",
+            format!(
+                "{} is converted, as its own mount table says that it is the root; left as they \
+                 are: {}, whose tables name another root",
+                root.place.name(),
+                others.join(", ")
+            ),
+        ));
+    }
+    Ok((root, concerns))
+}
+
+fn places(volume: &Volume, opener: &dyn Opener) -> Result<Vec<Place>> {
+    let place = |subvolume| Place {
+        volume: volume.clone(),
+        subvolume,
+    };
+    let subvolumes = opener.subvolumes(volume)?;
+    if subvolumes.is_empty() {
+        return Ok(vec![place(None)]);
+    }
+    Ok(subvolumes.into_iter().map(Some).map(place).collect())
 }
 
 fn candidate<'a>(
-    volume: &Volume,
+    volumes: &[Volume],
+    place: &Place,
     families: &[&'a dyn Recognise],
     opener: &dyn Opener,
-) -> Result<Option<(Root<'a>, String)>> {
-    let fs = opener.open(volume).map_err(|e| name_volume(e, volume))?;
-    let Some(fs) = fs else { return Ok(None) };
+) -> Result<Option<Root<'a>>> {
+    let Some(fs) = opener.open(&place.volume, &place.from())? else {
+        return Ok(None);
+    };
     let tree = Tree::new(fs);
     for family in families {
-        if family
-            .recognise(&tree)
-            .map_err(|e| name_volume(e, volume))?
-        {
-            let title = family.title(&tree).map_err(|e| name_volume(e, volume))?;
-            return Ok(Some((
-                Root {
-                    volume: volume.clone(),
-                    family: *family,
-                },
-                title,
-            )));
+        if family.recognise(&tree)? {
+            let table = family.mount_table(&tree)?;
+            return Ok(Some(Root {
+                place: place.clone(),
+                family: *family,
+                title: family.title(&tree)?,
+                says_so: says_so(volumes, place, &table),
+            }));
         }
     }
     Ok(None)
 }
 
-fn name_volume(error: Error, volume: &Volume) -> Error {
+fn says_so(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> bool {
+    let root = table.iter().find(|entry| entry.at == "/");
+    root.is_some_and(|entry| leads_to(volumes, entry, place))
+}
+
+pub(super) fn name_volume(error: Error, volume: &Volume) -> Error {
     if error.disk.is_some() {
         error
     } else {
@@ -88,13 +178,17 @@ fn name_volume(error: Error, volume: &Volume) -> Error {
     }
 }
 
-fn no_root(volumes: &[Volume], wanted: Option<&str>, mut unread: Vec<Error>) -> Error {
+fn no_root(
+    volumes: &[Volume],
+    names: &[String],
+    wanted: Option<&str>,
+    mut unread: Vec<Error>,
+) -> Error {
     if let Some(name) = wanted
-        && !volumes.iter().any(|v| v.name == name)
+        && !names.iter().any(|have| have == name)
     {
-        let names: Vec<&str> = volumes.iter().map(|v| v.name.as_str()).collect();
         return Error::new(
-            crate::error::Kind::Usage,
+            Kind::Usage,
             "no-such-volume",
             format!("--root {name}: there is no such volume"),
         )
@@ -113,14 +207,14 @@ fn no_root(volumes: &[Volume], wanted: Option<&str>, mut unread: Vec<Error>) -> 
         .hint("give all disks of the guest, the boot disk among them")
 }
 
-fn several(found: &[(Root<'_>, String)]) -> Error {
+fn several(found: &[Root<'_>]) -> Error {
     let names: Vec<String> = found
         .iter()
-        .map(|(root, title)| format!("{} ({title})", root.volume.name))
+        .map(|root| format!("{} ({})", root.place.name(), root.title))
         .collect();
     let first = found
         .first()
-        .map_or("", |(root, _)| root.volume.name.as_str());
+        .map_or_else(String::new, |root| root.place.name());
     Error::refused(
         "several-roots",
         format!("several operating systems: {}", names.join(", ")),
@@ -128,84 +222,4 @@ fn several(found: &[(Root<'_>, String)]) -> Error {
     .hint(format!(
         "choose one with --root, for example --root {first}"
     ))
-}
-
-/// Opens the root and everything it mounts.
-pub(super) fn mount_all(
-    root: &Root<'_>,
-    volumes: &[Volume],
-    opener: &dyn Opener,
-) -> Result<(Tree, Vec<MountFacts>, Vec<Concern>)> {
-    let open = |volume: &Volume| {
-        opener
-            .open(volume)
-            .map_err(|e| name_volume(e, volume))?
-            .ok_or_else(|| {
-                Error::internal(format!("{} was readable and no longer is", volume.name))
-            })
-    };
-    let mut tree = Tree::new(open(&root.volume)?);
-    let mut mounts = vec![(root.volume.name.clone(), GuestPath::root())];
-    let mut concerns = Vec::new();
-    let known = volume_facts(volumes);
-    for (device, at) in root.family.mount_table(&tree)? {
-        let at = GuestPath::new(&at);
-        if at == GuestPath::root() {
-            continue;
-        }
-        match facts_volume(&known, &device).and_then(|f| volumes.iter().find(|v| v.name == f.name))
-        {
-            Some(volume) if is_filesystem(volume) => match open(volume) {
-                Ok(fs) => {
-                    tree.mount(at.clone(), fs);
-                    mounts.push((volume.name.clone(), at));
-                }
-                Err(error) if is_system(&at) => return Err(error),
-                Err(error) => concerns.push(Concern::warning(
-                    "volume-unreadable",
-                    format!("{at} cannot be read and is left as it is: {error}"),
-                )),
-            },
-            Some(_) => {}
-            None if is_system(&at) => concerns.push(Concern::critical(
-                "volume-missing",
-                format!("{at} is mounted from {device}, which is on none of the given disks"),
-            )),
-            None => concerns.push(Concern::warning(
-                "volume-missing",
-                format!("{at} is mounted from {device}, which is on none of the given disks"),
-            )),
-        }
-    }
-    let facts = mounts
-        .into_iter()
-        .map(|(volume, at)| {
-            let space = tree.space(&at)?;
-            Ok(MountFacts {
-                volume,
-                at: at.display(),
-                free_bytes: space.free_bytes,
-                free_inodes: space.free_inodes,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok((tree, facts, concerns))
-}
-
-fn facts_volume<'a>(known: &'a [VolumeFacts], device: &str) -> Option<&'a VolumeFacts> {
-    super::facts::volume_of_device(known, device)
-}
-
-fn is_filesystem(volume: &Volume) -> bool {
-    !matches!(
-        volume.content.kind.as_str(),
-        "swap" | "lvm2-pv" | "md-member" | "luks" | "zeros"
-    )
-}
-
-/// Mount points without which the system cannot be judged or does not start.
-fn is_system(at: &GuestPath) -> bool {
-    ["/boot", "/usr", "/var", "/etc", "/boot/efi"]
-        .iter()
-        .any(|s| GuestPath::new(s) == *at)
 }

@@ -36,6 +36,7 @@ pub(crate) fn facts() -> Facts {
         schema: "guestfix.io/facts/v1".to_owned(),
         guest: Guest::default(),
         firmware: Firmware::Bios,
+        efi: None,
         disks: vec![DiskFacts {
             name: "disk0".to_owned(),
             path: "guest.img".to_owned(),
@@ -50,6 +51,7 @@ pub(crate) fn facts() -> Facts {
         root: "disk0p1".to_owned(),
         mounts: vec![MountFacts {
             volume: "disk0p1".to_owned(),
+            subvolume: None,
             at: "/".to_owned(),
             free_bytes: 1 << 30,
             free_inodes: 1 << 16,

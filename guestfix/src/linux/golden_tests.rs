@@ -52,7 +52,11 @@ fn a_debian_12_guest_is_seen_as_it_is() {
     assert!(Linux.recognise(&tree).unwrap());
     assert_eq!(
         Linux.mount_table(&tree).unwrap(),
-        [("/dev/sda1".to_owned(), "/".to_owned())]
+        [crate::inspect::TableEntry {
+            device: "/dev/sda1".to_owned(),
+            at: "/".to_owned(),
+            options: vec!["errors=remount-ro".to_owned()],
+        }]
     );
     let facts = facts(debian12());
     assert_eq!(facts.guest.arch, "x86_64");

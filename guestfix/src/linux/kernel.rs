@@ -243,10 +243,7 @@ fn wanted<'a>(facts: &Facts, modules: &Modules, inside: &BTreeSet<String>) -> Ve
 
 /// The modules that can mount the root, preferred first.
 fn root_drivers(facts: &Facts) -> &'static [&'static str] {
-    match facts
-        .volume(&facts.root)
-        .map(|root| root.content.kind.as_str())
-    {
+    match facts.root_volume().map(|root| root.content.kind.as_str()) {
         Some("ext2") => &["ext2", "ext4"],
         Some("ext3") => &["ext3", "ext4"],
         Some("ext4") => &["ext4"],

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
-use crate::inspect::{Facts, Recognise};
+use crate::inspect::{Facts, Recognise, TableEntry};
 use crate::plan::{Policy, Proposal, Propose, Target};
 use crate::verify::Check;
 
@@ -41,6 +41,7 @@ const TOPICS: &[&str] = &[
     "crypttab",
     "resume",
     "bootloader",
+    "efi",
     "initramfs",
     "network",
     "vmware-tools",
@@ -80,20 +81,26 @@ impl Recognise for Linux {
         release::title(tree)
     }
 
-    fn mount_table(&self, tree: &Tree) -> Result<Vec<(String, String)>> {
+    fn mount_table(&self, tree: &Tree) -> Result<Vec<TableEntry>> {
         let table = fstab::parse(&tree.read(&fstab::PATH.into())?.unwrap_or_default());
         let mounted = table
             .entries
             .into_iter()
             .filter(fstab::Entry::is_mounted_volume);
-        Ok(mounted.map(|entry| (entry.device, entry.mount)).collect())
+        Ok(mounted
+            .map(|entry| TableEntry {
+                device: entry.device,
+                at: entry.mount,
+                options: entry.options,
+            })
+            .collect())
     }
 
     fn gather(&self, tree: &Tree, facts: &mut Facts) -> Result<()> {
         gather_topics(tree, facts)?;
         kernel::gather(tree, facts)?;
         bootloader::mark_kernels(facts);
-        Ok(())
+        bootloader::efi::mark_signed(tree, facts)
     }
 }
 
@@ -116,6 +123,7 @@ impl Propose for Linux {
             crypttab::propose,
             resume::propose,
             bootloader::propose,
+            bootloader::efi::propose,
             initramfs::propose,
             network::propose,
             vmware_tools::propose,
@@ -139,6 +147,7 @@ pub fn checks() -> Vec<Check> {
         crypttab::CHECKS,
         resume::CHECKS,
         bootloader::CHECKS,
+        bootloader::efi::CHECKS,
         initramfs::CHECKS,
         network::CHECKS,
         vmware_tools::CHECKS,
@@ -158,6 +167,7 @@ fn gather_topics(tree: &Tree, facts: &mut Facts) -> Result<()> {
     }
     gather.files_in(resume::DIR, |name| !name.starts_with('.'))?;
     bootloader::gather(&mut gather)?;
+    bootloader::efi::gather(&mut gather, facts)?;
     network::gather(&mut gather, facts)?;
     vmware_tools::gather(&mut gather, facts)?;
     console::gather(&mut gather)?;

@@ -75,15 +75,25 @@ pub fn convert(
     context
         .progress
         .step(Stage::Verify, "re-reading and running every check", 0, 0);
+    let opinions = match applied.changes.is_empty() || hopeless {
+        true => Vec::new(),
+        false => session.second_opinions(&facts)?,
+    };
+    let mut seen = session.verify(&facts.root, options.bus)?;
+    seen.verdicts.extend(opinions);
     let runs = session.seal()?;
-    let seen = session.verify(&facts.root, options.bus)?;
     timings.verify = millis(step);
 
     let concerns = concerns(&plan, &applied, &seen);
     let readiness = report::judge(&seen.verdicts, &concerns);
     let step = Instant::now();
     let may = readiness.is_ready() || options.commit_anyway;
-    let committed = if may && !options.dry_run && !runs.is_empty() {
+    // A log that was replayed in order to be read is no reason to write.
+    let changed = applied
+        .changes
+        .iter()
+        .any(|change| change.outcome == ChangeOutcome::Changed);
+    let committed = if may && changed && !options.dry_run && !runs.is_empty() {
         context
             .progress
             .step(Stage::Commit, "writing to the disks", 0, 0);
@@ -125,7 +135,7 @@ fn apply_plan(
     session.mount_guest(facts)?;
     let total = plan.changes.len() as u64;
     let mut done = 0_u64;
-    let mut hands = MountedGuest { session, archives };
+    let mut hands = MountedGuest::new(session, facts, archives);
     let result = apply::apply(plan, &mut hands, &mut |change| {
         let what = format!("{} {}", change.kind, change.path);
         context.progress.step(Stage::Apply, &what, done, total);

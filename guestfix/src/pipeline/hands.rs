@@ -1,29 +1,112 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The hands that write into the mounted guest: each asks the mounter.
+//! The hands that write into the guest: each asks the mounter, or the worker.
 
 use std::collections::BTreeMap;
 
+use super::protocol::FatChange;
 use super::session::Session;
 use crate::apply::{Hands, ProgramEnd};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
 use crate::host::mounter::{MountReply, MountRequest, Outcome};
 use crate::host::sandbox::{End, Exit};
+use crate::inspect::Facts;
+use crate::inspect::facts::MountFacts;
 use crate::plan::{Attrs, Member};
 
-/// The mounter's hands, with the archives that were built beforehand.
+/// Bytes that one request of a copy moves.
+const PART: u64 = 8 << 20;
+
+/// The guest's hands: the mounter's, and the worker's own for files of FAT volumes. With them the
+/// archives that were built beforehand.
 pub(super) struct MountedGuest<'a> {
-    pub(super) session: &'a mut Session,
-    pub(super) archives: BTreeMap<GuestPath, Vec<u8>>,
+    session: &'a mut Session,
+    archives: BTreeMap<GuestPath, Vec<u8>>,
+    /// Every mount point with its volume, where that one is FAT, the longest first.
+    places: Vec<(GuestPath, Option<String>)>,
 }
 
-impl MountedGuest<'_> {
+impl<'a> MountedGuest<'a> {
+    pub(super) fn new(
+        session: &'a mut Session,
+        facts: &Facts,
+        archives: BTreeMap<GuestPath, Vec<u8>>,
+    ) -> Self {
+        let place = |mount: &MountFacts| {
+            let fat = super::session::is_fat(facts, mount).then(|| mount.volume.clone());
+            (GuestPath::new(&mount.at), fat)
+        };
+        let mut places: Vec<_> = facts.mounts.iter().map(place).collect();
+        places.sort_by_key(|(at, _)| std::cmp::Reverse(at.as_bytes().len()));
+        Self {
+            session,
+            archives,
+            places,
+        }
+    }
+
+    /// The FAT volume that holds a path, and the path there.
+    fn on_fat(&self, path: &GuestPath) -> Option<(String, GuestPath)> {
+        let mut places = self.places.iter();
+        let (rest, volume) = places.find_map(|(at, fat)| Some((path.below(at)?, fat)))?;
+        Some((volume.clone()?, rest))
+    }
+
     fn outcome(&mut self, request: MountRequest) -> Result<bool> {
         match self.session.mount(&request)? {
             MountReply::Outcome(outcome) => Ok(outcome == Outcome::Changed),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+            other => Err(unexpected(&other)),
         }
     }
+
+    fn set(
+        &mut self,
+        path: &GuestPath,
+        before: Option<String>,
+        content: Vec<u8>,
+        attrs: Attrs,
+    ) -> Result<bool> {
+        if let Some((volume, path)) = self.on_fat(path) {
+            let change = FatChange::Write {
+                path,
+                before,
+                content,
+            };
+            return self.session.change_fat(volume, change);
+        }
+        self.outcome(MountRequest::Write {
+            path: path.clone(),
+            before,
+            content,
+            mode: attrs.mode,
+            uid: attrs.uid,
+            gid: attrs.gid,
+        })
+    }
+
+    /// A file's content, wherever it lies.
+    fn content(&mut self, path: &GuestPath) -> Result<Vec<u8>> {
+        if let Some((volume, path)) = self.on_fat(path) {
+            return self.session.read_fat(volume, path);
+        }
+        let mut content = Vec::new();
+        loop {
+            let request = MountRequest::Read {
+                path: path.clone(),
+                offset: content.len() as u64,
+                len: PART,
+            };
+            match self.session.mount(&request)? {
+                MountReply::Bytes(part) if part.is_empty() => return Ok(content),
+                MountReply::Bytes(part) => content.extend_from_slice(&part),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+fn unexpected(reply: &MountReply) -> Error {
+    Error::internal(format!("the mounter answered {reply:?}"))
 }
 
 impl Hands for MountedGuest<'_> {
@@ -34,17 +117,18 @@ impl Hands for MountedGuest<'_> {
         content: &[u8],
         attrs: Attrs,
     ) -> Result<bool> {
-        self.outcome(MountRequest::Write {
-            path: path.clone(),
-            before: before.map(str::to_owned),
-            content: content.to_vec(),
-            mode: attrs.mode,
-            uid: attrs.uid,
-            gid: attrs.gid,
-        })
+        self.set(path, before.map(str::to_owned), content.to_vec(), attrs)
+    }
+
+    fn copy(&mut self, from: &GuestPath, path: &GuestPath) -> Result<bool> {
+        let content = self.content(from)?;
+        self.set(path, None, content, Attrs::PROGRAM)
     }
 
     fn remove(&mut self, path: &GuestPath) -> Result<bool> {
+        if let Some((volume, path)) = self.on_fat(path) {
+            return self.session.change_fat(volume, FatChange::Remove { path });
+        }
         self.outcome(MountRequest::Remove { path: path.clone() })
     }
 
@@ -60,6 +144,10 @@ impl Hands for MountedGuest<'_> {
             .archives
             .remove(path)
             .ok_or_else(|| Error::internal(format!("no archive was built for {path}")))?;
+        if let Some((volume, path)) = self.on_fat(path) {
+            let change = FatChange::Append { path, content };
+            return self.session.change_fat(volume, change);
+        }
         let request = MountRequest::Append {
             path: path.clone(),
             content,
@@ -67,7 +155,7 @@ impl Hands for MountedGuest<'_> {
         };
         match self.session.mount(&request)? {
             MountReply::Appended { .. } => Ok(true),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -77,7 +165,7 @@ impl Hands for MountedGuest<'_> {
             timeout_s,
         })? {
             MountReply::Ran(exit) => Ok(program_end(&exit, timeout_s)),
-            other => Err(Error::internal(format!("the mounter answered {other:?}"))),
+            other => Err(unexpected(&other)),
         }
     }
 }

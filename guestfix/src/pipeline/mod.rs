@@ -3,6 +3,7 @@
 
 mod convert;
 mod disks;
+mod esp;
 mod families;
 mod hands;
 mod intact;

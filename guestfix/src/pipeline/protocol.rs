@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::fs::GuestPath;
+use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::Facts;
 use crate::plan::{Bus, Member, Plan, Policy};
 use crate::verify::Verdict;
@@ -85,6 +86,20 @@ pub(super) enum Order {
         /// What it holds.
         members: Vec<Member>,
     },
+    /// Changes a file of a FAT volume; paths are the volume's own.
+    Fat {
+        /// The volume.
+        volume: String,
+        /// What to do.
+        change: FatChange,
+    },
+    /// Reads a file of a FAT volume whole.
+    FatRead {
+        /// The volume.
+        volume: String,
+        /// The file.
+        path: GuestPath,
+    },
     /// Serves all volumes on the FUSE descriptor that comes along.
     Serve,
     /// Ends the overlay's writes: says what changed, or the error that was latched.
@@ -102,6 +117,34 @@ pub(super) enum Order {
     Told(Result<Told, Error>),
 }
 
+/// A change to a file of a FAT volume, which no mount is needed for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FatChange {
+    /// Sets a file's whole content.
+    Write {
+        /// The file.
+        path: GuestPath,
+        /// SHA-256 in hex of what it must hold now; `None`: it must not exist.
+        before: Option<String>,
+        /// The new content.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+    },
+    /// Appends to a file.
+    Append {
+        /// The file.
+        path: GuestPath,
+        /// What to append.
+        #[serde(with = "serde_bytes")]
+        content: Vec<u8>,
+    },
+    /// Removes a file.
+    Remove {
+        /// The file.
+        path: GuestPath,
+    },
+}
+
 /// What the worker needs of the mounter, through the supervisor: for filesystems that it cannot
 /// read itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,12 +157,7 @@ pub(super) enum Ask {
         fstype: String,
     },
     /// A read request for a mounted volume.
-    Read {
-        /// The volume.
-        volume: String,
-        /// What to read.
-        request: crate::host::mounter::MountRequest,
-    },
+    Read(MountRequest),
 }
 
 /// What the mounter said.
@@ -128,7 +166,7 @@ pub(super) enum Told {
     /// Mounted.
     Mounted,
     /// The reply to a read.
-    Read(crate::host::mounter::MountReply),
+    Read(MountReply),
 }
 
 /// From the worker to the supervisor.
@@ -142,6 +180,10 @@ pub(super) enum Answer {
     Plan(Box<Plan>),
     /// The archive's bytes.
     Archive(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Whether a FAT volume was changed.
+    Changed(bool),
+    /// A file of a FAT volume; `None` when there is none.
+    Content(Option<serde_bytes::ByteBuf>),
     /// What the overlay holds.
     Sealed(Vec<Run>),
     /// What was seen after the conversion.

@@ -2,6 +2,8 @@
 //! Filesystems as the worker opens them: by its own reader, or, where that refuses a feature, by
 //! asking the mounter through the supervisor.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +13,8 @@ use serde_bytes::ByteBuf;
 use super::protocol::{Answer, Ask, Order, Told};
 use crate::error::{Error, Result};
 use crate::fs::ext4::Ext4;
-use crate::fs::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space};
+use crate::fs::fat::Fat;
+use crate::fs::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space, Subvolume};
 use crate::host::channel::Channel;
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::Opener;
@@ -22,61 +25,100 @@ const READ_AHEAD: u64 = 1 << 20;
 
 /// Opens volumes for inspection.
 pub(super) struct Remote {
-    channel: Rc<Channel>,
-    /// The mounter stands by.
     mounts: bool,
+    line: Line,
+    /// What was asked before, by volume.
+    subvolumes: RefCell<BTreeMap<String, Vec<Subvolume>>>,
 }
 
 impl Remote {
+    /// `mounts`: the mounter stands by.
     pub(super) fn new(channel: Rc<Channel>, mounts: bool) -> Self {
-        Self { channel, mounts }
+        Self {
+            mounts,
+            line: Line { channel },
+            subvolumes: RefCell::default(),
+        }
     }
 }
 
 impl Opener for Remote {
-    fn open(&self, volume: &Volume) -> Result<Option<Box<dyn GuestFs>>> {
+    fn open(&self, volume: &Volume, from: &GuestPath) -> Result<Option<Box<dyn GuestFs>>> {
         match volume.content.kind.as_str() {
             "ext2" | "ext3" | "ext4" => match Ext4::load(Arc::clone(&volume.storage)) {
                 Ok(fs) => Ok(Some(Box::new(fs))),
-                Err(error) if error.code == "ext4-feature" => self.mounted(volume, error).map(Some),
+                Err(error) if error.code == "ext4-feature" => {
+                    self.mounted(volume, from, Some(error)).map(Some)
+                }
                 Err(error) => Err(error),
             },
+            "vfat" => Ok(Some(Box::new(Fat::load(Arc::clone(&volume.storage))?))),
+            "xfs" | "btrfs" => self.mounted(volume, from, None).map(Some),
             _ => Ok(None),
+        }
+    }
+
+    fn subvolumes(&self, volume: &Volume) -> Result<Vec<Subvolume>> {
+        if volume.content.kind != "btrfs" {
+            return Ok(Vec::new());
+        }
+        if let Some(known) = self.subvolumes.borrow().get(&volume.name) {
+            return Ok(known.clone());
+        }
+        let name = volume.name.clone();
+        self.look(volume, None)?;
+        match self.line.read(MountRequest::Subvolumes { volume: name })? {
+            MountReply::Subvolumes(found) => {
+                let mut known = self.subvolumes.borrow_mut();
+                known.insert(volume.name.clone(), found.clone());
+                Ok(found)
+            }
+            other => Err(surprise(&other)),
         }
     }
 }
 
 impl Remote {
-    fn mounted(&self, volume: &Volume, refused: Error) -> Result<Box<dyn GuestFs>> {
+    /// Has the volume mounted; `refused` says why no reader of ours will do.
+    fn look(&self, volume: &Volume, refused: Option<Error>) -> Result<()> {
         if !self.mounts {
-            return Err(
-                Error::host("needs-mount", "this filesystem needs a private mount")
-                    .on(&volume.name)
-                    .because(refused),
-            );
+            let kind = &volume.content.kind;
+            let message = format!("{kind} is read through a private mount");
+            let error = Error::host("needs-mount", message).on(&volume.name);
+            return Err(match refused {
+                Some(refused) => error.because(refused),
+                None => error,
+            });
         }
-        let fs = Mounted {
-            channel: Rc::clone(&self.channel),
+        let ask = Ask::Mount {
             volume: volume.name.clone(),
-            at: GuestPath::root().join(&volume.name),
+            fstype: volume.content.kind.clone(),
         };
-        let fstype = volume.content.kind.clone();
-        fs.ask(Ask::Mount {
-            volume: volume.name.clone(),
-            fstype,
-        })?;
-        Ok(Box::new(fs))
+        self.line.ask(ask).map(drop)
+    }
+
+    fn mounted(
+        &self,
+        volume: &Volume,
+        from: &GuestPath,
+        refused: Option<Error>,
+    ) -> Result<Box<dyn GuestFs>> {
+        self.look(volume, refused)?;
+        Ok(Box::new(Mounted {
+            line: self.line.clone(),
+            at: GuestPath::root().join(&volume.name).join(from.as_bytes()),
+            seen: RefCell::default(),
+        }))
     }
 }
 
-/// A privately mounted volume, read by requests.
-struct Mounted {
+/// To the mounter, through the supervisor.
+#[derive(Clone)]
+struct Line {
     channel: Rc<Channel>,
-    volume: String,
-    at: GuestPath,
 }
 
-impl Mounted {
+impl Line {
     fn ask(&self, ask: Ask) -> Result<Told> {
         let question: Result<Answer> = Ok(Answer::Ask(ask));
         self.channel.send(&question, &[])?;
@@ -88,13 +130,27 @@ impl Mounted {
     }
 
     fn read(&self, request: MountRequest) -> Result<MountReply> {
-        match self.ask(Ask::Read {
-            volume: self.volume.clone(),
-            request,
-        })? {
+        match self.ask(Ask::Read(request))? {
             Told::Read(reply) => Ok(reply),
             Told::Mounted => Err(Error::internal("a read was answered by a mount")),
         }
+    }
+}
+
+/// Attributes remembered of one mount: walks ask for every directory again and again.
+const MAX_SEEN: usize = 16_384;
+
+/// A privately mounted volume, or a directory of it, read by requests. It is read-only for as long
+/// as this lives, so what was seen stays true.
+struct Mounted {
+    line: Line,
+    at: GuestPath,
+    seen: RefCell<BTreeMap<GuestPath, Option<Metadata>>>,
+}
+
+impl Mounted {
+    fn read(&self, request: MountRequest) -> Result<MountReply> {
+        self.line.read(request)
     }
 
     fn place(&self, path: &GuestPath) -> GuestPath {
@@ -112,10 +168,20 @@ impl GuestFs for Mounted {
     }
 
     fn lstat(&self, path: &GuestPath) -> Result<Option<Metadata>> {
+        if let Some(seen) = self.seen.borrow().get(path) {
+            return Ok(*seen);
+        }
         match self.read(MountRequest::Lstat {
             path: self.place(path),
         })? {
-            MountReply::Metadata(meta) => Ok(meta),
+            MountReply::Metadata(meta) => {
+                let mut seen = self.seen.borrow_mut();
+                if seen.len() >= MAX_SEEN {
+                    seen.clear();
+                }
+                seen.insert(path.clone(), meta);
+                Ok(meta)
+            }
             other => Err(surprise(&other)),
         }
     }

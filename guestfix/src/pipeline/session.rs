@@ -2,21 +2,29 @@
 //! The process tree of one guest: the worker, the mounter when something must be mounted, and the
 //! FUSE connection between them. Dropping it ends them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use serde_bytes::ByteBuf;
+
 use super::disks::Disks;
 use super::process::Process;
-use super::protocol::{Answer, Ask, DiskSpec, Mark, Order, Run, Told};
+use super::protocol::{Answer, Ask, DiskSpec, FatChange, Mark, Order, Run, Told};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
+use crate::host::fsck::{self, Opinion};
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::host::{fuse, signal};
 use crate::inspect::Facts;
+use crate::inspect::facts::MountFacts;
 use crate::plan::{Action, Bus, Plan, Policy};
-use crate::verify::Verdict;
+use crate::verify::{Outcome, Severity, Verdict};
+
+/// How long a checker of filesystems may take, seconds. It reads all metadata, which on a large
+/// volume takes longer than the whole conversion.
+const CHECK_TIMEOUT_S: u32 = 60;
 
 /// What a re-read saw.
 #[derive(Debug)]
@@ -110,7 +118,16 @@ impl Session {
                 self.mount(&MountRequest::Look { volume, fstype })?;
                 Ok(Told::Mounted)
             }
-            Ask::Read { request, .. } => Ok(Told::Read(self.mount(&request)?)),
+            Ask::Read(
+                request @ (MountRequest::Subvolumes { .. }
+                | MountRequest::Lstat { .. }
+                | MountRequest::ReadLink { .. }
+                | MountRequest::List { .. }
+                | MountRequest::Read { .. }
+                | MountRequest::Space { .. }),
+            ) => Ok(Told::Read(self.mount(&request)?)),
+            // A worker that was taken over must not reach further than its own mounts.
+            Ask::Read(_) => Err(Error::internal("the worker may ask for reads only")),
         }
     }
 
@@ -124,20 +141,24 @@ impl Session {
         .map(drop)
     }
 
-    /// Gathers the facts; where the worker's own readers refuse a feature, through a private mount.
-    pub(super) fn inspect(&mut self, root: Option<&str>) -> Result<Facts> {
-        let order = |mounts| Order::Inspect {
-            root: root.map(str::to_owned),
-            mounts,
-        };
-        let answer = match self.order(&order(self.mounter.is_some())) {
+    /// Orders something that reads the guest; where the worker's own readers do not suffice, with
+    /// the mounter at hand.
+    fn order_reading(&mut self, order: impl Fn(bool) -> Order) -> Result<Answer> {
+        match self.order(&order(self.mounter.is_some())) {
             Err(error) if error.code == "needs-mount" => {
                 self.export().map_err(|e| e.because(error))?;
-                self.order(&order(true))?
+                self.order(&order(true))
             }
-            answer => answer?,
-        };
-        match answer {
+            answer => answer,
+        }
+    }
+
+    /// Gathers the facts.
+    pub(super) fn inspect(&mut self, root: Option<&str>) -> Result<Facts> {
+        match self.order_reading(|mounts| Order::Inspect {
+            root: root.map(str::to_owned),
+            mounts,
+        })? {
             Answer::Facts(facts) => Ok(*facts),
             _ => Err(unexpected("inspect")),
         }
@@ -154,8 +175,7 @@ impl Session {
     }
 
     pub(super) fn verify(&mut self, root: &str, bus: Bus) -> Result<Seen> {
-        let mounts = self.mounter.is_some();
-        match self.order(&Order::Verify {
+        match self.order_reading(|mounts| Order::Verify {
             root: root.to_owned(),
             bus,
             mounts,
@@ -240,19 +260,65 @@ impl Session {
     pub(super) fn mount_guest(&mut self, facts: &Facts) -> Result<()> {
         self.export()?;
         self.mount(&MountRequest::Unmount)?;
-        for mount in &facts.mounts {
-            let fstype = facts
-                .volume(&mount.volume)
-                .map(|volume| volume.content.kind.clone())
-                .ok_or_else(|| Error::internal(format!("no volume {}", mount.volume)))?;
+        for mount in facts.mounts.iter().filter(|mount| !is_fat(facts, mount)) {
             self.mount(&MountRequest::Mount {
                 volume: mount.volume.clone(),
-                fstype,
+                fstype: kind_of(facts, mount).to_owned(),
                 at: GuestPath::new(&mount.at),
+                from: mount.from(),
                 read_only: false,
             })?;
         }
         Ok(())
+    }
+
+    /// Asks the node's checkers about every volume that was written and that no reader of ours
+    /// reads; then ends the mounter, so that what is read afterwards is mounted afresh, by another
+    /// process.
+    pub(super) fn second_opinions(&mut self, facts: &Facts) -> Result<Vec<Verdict>> {
+        let mut verdicts = Vec::new();
+        if self.mounter.is_none() {
+            return Ok(verdicts);
+        }
+        let mut asked = BTreeSet::new();
+        for mount in &facts.mounts {
+            let fstype = kind_of(facts, mount);
+            let Some(reader) = fsck::checker(fstype) else {
+                continue;
+            };
+            if !asked.insert(&mount.volume) {
+                continue;
+            }
+            let opinion = match self.mount(&MountRequest::Check {
+                volume: mount.volume.clone(),
+                fstype: fstype.to_owned(),
+                timeout_s: CHECK_TIMEOUT_S,
+            })? {
+                MountReply::Checked(opinion) => opinion,
+                _ => return Err(unexpected("check")),
+            };
+            verdicts.push(verdict(&mount.volume, reader, opinion));
+        }
+        self.mount(&MountRequest::Quit)?;
+        self.mounter = None;
+        Ok(verdicts)
+    }
+
+    /// Changes a file of a FAT volume.
+    pub(super) fn change_fat(&mut self, volume: String, change: FatChange) -> Result<bool> {
+        match self.order(&Order::Fat { volume, change })? {
+            Answer::Changed(changed) => Ok(changed),
+            _ => Err(unexpected("fat")),
+        }
+    }
+
+    /// Reads a file of a FAT volume whole.
+    pub(super) fn read_fat(&mut self, volume: String, path: GuestPath) -> Result<Vec<u8>> {
+        let gone = Error::internal(format!("{path} is no longer there"));
+        match self.order(&Order::FatRead { volume, path })? {
+            Answer::Content(content) => content.map(ByteBuf::into_vec).ok_or(gone),
+            _ => Err(unexpected("fat-read")),
+        }
     }
 
     /// Flushes the mounted guest into the overlay and unmounts it; checked at each step.
@@ -280,6 +346,32 @@ fn peak_rss_of_tree(pid: u32) -> u64 {
         .find_map(|line| line.strip_prefix("VmHWM:"))
         .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0).saturating_mul(1024)
+}
+
+fn kind_of<'a>(facts: &'a Facts, mount: &MountFacts) -> &'a str {
+    facts
+        .volume(&mount.volume)
+        .map_or("", |volume| volume.content.kind.as_str())
+}
+
+/// FAT is read and written by the worker; nothing of it is mounted.
+pub(super) fn is_fat(facts: &Facts, mount: &MountFacts) -> bool {
+    kind_of(facts, mount) == "vfat"
+}
+
+fn verdict(volume: &str, reader: &str, opinion: Opinion) -> Verdict {
+    let (result, detail) = match opinion {
+        Opinion::Sound => (Outcome::Pass, format!("{volume}: no fault")),
+        Opinion::Faulty(said) => (Outcome::Fail, format!("{volume}: {said}")),
+        Opinion::None(why) => (Outcome::Skip, format!("{volume}: {why}")),
+    };
+    Verdict {
+        check: "filesystem-check".to_owned(),
+        severity: Severity::Required,
+        result,
+        reader: reader.to_owned(),
+        detail,
+    }
 }
 
 fn unexpected(order: &str) -> Error {

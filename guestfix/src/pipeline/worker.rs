@@ -7,20 +7,22 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::esp;
 use super::families::{self, FAMILIES};
 use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
-use crate::disk::{Overlay, Raw, Storage};
+use crate::disk::{Extent, Overlay, Raw, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
 use crate::host::channel::Channel;
 use crate::host::confine::{self, Limits};
 use crate::host::fuse;
-use crate::inspect::{self, GuestDisk, Inspected, Recognise};
+use crate::inspect::{self, Concern, GuestDisk, Inspected, Recognise};
 use crate::linux::initramfs::splice;
 use crate::plan::{self, Bus, Plan, Policy, Target};
 use crate::verify;
+use crate::volume::Volume;
 
 /// The largest file the worker may write: bounds the overlay's deltas.
 const LARGEST_DELTA: u64 = 64 << 30;
@@ -86,6 +88,14 @@ impl Worker {
                 &path,
                 &members,
             )?)),
+            Order::Fat { volume, change } => {
+                let volume = self.volume(&volume)?;
+                esp::change(volume, change).map(Answer::Changed)
+            }
+            Order::FatRead { volume, path } => {
+                let content = esp::read(self.volume(&volume)?, &path)?;
+                Ok(Answer::Content(content.map(serde_bytes::ByteBuf::from)))
+            }
             Order::Serve => self.serve(fds),
             Order::Seal => self.seal(),
             Order::Verify { root, bus, mounts } => self.verify(&root, bus, mounts),
@@ -126,14 +136,49 @@ impl Worker {
             .ok_or_else(|| Error::internal("asked before inspection"))
     }
 
+    fn volume(&self, name: &str) -> Result<&Volume> {
+        let mut volumes = self.inspected()?.volumes.iter();
+        volumes
+            .find(|volume| volume.name == name)
+            .ok_or_else(|| Error::internal(format!("there is no volume {name}")))
+    }
+
     fn inspect(&self, root: Option<&str>, mounts: bool) -> Result<Inspected> {
         let rooms: Vec<&dyn Recognise> = FAMILIES.iter().map(|family| family.recognise).collect();
-        inspect::inspect(
-            &self.disks,
-            &rooms,
-            root,
-            &Remote::new(Rc::clone(&self.channel), mounts),
-        )
+        let before: Vec<_> = self.overlays.iter().map(|o| o.changed()).collect();
+        let opener = Remote::new(Rc::clone(&self.channel), mounts);
+        let mut inspected = inspect::inspect(&self.disks, &rooms, root, &opener)?;
+        let replayed = self.replayed(&before, &inspected);
+        inspected.facts.concerns.extend(replayed);
+        Ok(inspected)
+    }
+
+    /// Whether a log is to be replayed does not stand in the head of an XFS: what a mount for
+    /// reading wrote into the overlay tells.
+    fn replayed(&self, before: &[Vec<Extent>], inspected: &Inspected) -> Vec<Concern> {
+        let fresh = |volume: &&Volume| {
+            let now = self.overlays.get(volume.disk).map(|o| o.changed());
+            let then = before.get(volume.disk);
+            let end = volume.offset.saturating_add(volume.len);
+            let mut new = now.iter().flatten().filter(|extent| {
+                let known = then.is_some_and(|then| then.contains(extent));
+                !known && extent.offset < end && extent.offset >= volume.offset
+            });
+            volume.content.kind == "xfs" && new.next().is_some()
+        };
+        let dirty = inspected.volumes.iter().filter(fresh);
+        dirty
+            .map(|volume| {
+                Concern::warning(
+                    "filesystem-dirty",
+                    format!(
+                        "{} was copied from a running or crashed guest: its log is replayed; \
+                         files being written at that moment may be incomplete",
+                        volume.name
+                    ),
+                )
+            })
+            .collect()
     }
 
     fn plan(&self, policy: &Policy, bus: Bus) -> Result<Plan> {

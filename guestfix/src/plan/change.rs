@@ -79,6 +79,15 @@ pub enum Action {
         /// For a new file.
         attrs: Attrs,
     },
+    /// Copies a file of the guest to a place where nothing is yet.
+    CopyFile {
+        /// The file; a symlink is followed.
+        from: GuestPath,
+        /// Where the copy goes.
+        path: GuestPath,
+        /// Bytes, for the reader of a plan.
+        len: u64,
+    },
     /// Removes a file or symlink; nothing to do when it is absent.
     RemoveFile {
         /// The file.
@@ -135,6 +144,7 @@ impl Action {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::WriteFile { .. } => "write-file",
+            Self::CopyFile { .. } => "copy-file",
             Self::RemoveFile { .. } => "remove-file",
             Self::Symlink { .. } => "symlink",
             Self::AppendInitramfs { .. } => "append-initramfs",
@@ -146,6 +156,7 @@ impl Action {
     pub fn path(&self) -> String {
         match self {
             Self::WriteFile { path, .. }
+            | Self::CopyFile { path, .. }
             | Self::RemoveFile { path }
             | Self::Symlink { path, .. }
             | Self::AppendInitramfs { path, .. } => path.display(),

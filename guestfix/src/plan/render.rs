@@ -12,6 +12,9 @@ pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
             Some(content_diff(&path.display(), before, content))
         }
         Action::RemoveFile { path } => Some(format!("- {path}\n")),
+        Action::CopyFile { from, path, len } => {
+            Some(format!("+ {path} ({len} bytes, a copy of {from})\n"))
+        }
         Action::Symlink { path, target } => Some(format!("+ {path} -> {target}\n")),
         Action::AppendInitramfs { members, .. } => Some(listing(members)),
         Action::RunGuest { argv, .. } => Some(format!("$ {}\n", argv.join(" "))),

@@ -54,7 +54,7 @@ impl Target {
                 "q35"
             }
             .to_owned(),
-            secure_boot: false,
+            secure_boot: facts.efi.as_ref().is_some_and(|efi| efi.signed),
             tpm: false,
             clock: "utc".to_owned(),
         }

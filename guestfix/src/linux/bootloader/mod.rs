@@ -16,8 +16,10 @@ use crate::verify::{Check, Finding, Severity};
 
 pub mod cmdline;
 pub mod defaults;
+pub mod efi;
 pub mod grub2;
 pub mod grubenv;
+mod pe;
 pub mod script;
 
 const TOPIC: &str = "bootloader";

@@ -37,10 +37,12 @@ pub(crate) fn empty(free: u64) -> Facts {
         schema: "guestfix.io/facts/v1".to_owned(),
         guest: crate::inspect::facts::Guest::default(),
         firmware: Firmware::Bios,
+        efi: None,
         disks: Vec::new(),
         volumes: vec![volume],
         root: "disk0p1".to_owned(),
         mounts: vec![crate::inspect::facts::MountFacts {
+            subvolume: None,
             volume: "disk0p1".to_owned(),
             at: "/".to_owned(),
             free_bytes: free,

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The head of an EFI program: which machine it is for, whether it is signed, and what it calls
+//! itself (Microsoft PE Format; SBAT.md of <https://github.com/rhboot/shim>).
+
+use std::io::SeekFrom;
+
+use crate::fs::ReadSeek;
+
+/// Bytes of headers looked at: the section table of every known loader ends well before.
+const HEAD: usize = 4096;
+/// Bytes of `.sbat` looked at.
+const SBAT: u64 = 4096;
+const MAX_SECTIONS: usize = 96;
+
+/// What the head says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Program {
+    /// As `uname -m` names it.
+    pub(super) arch: Option<&'static str>,
+    /// There is a certificate table.
+    pub(super) signed: bool,
+    /// The components that `.sbat` lists, the format's own line left out.
+    pub(super) components: Vec<String>,
+}
+
+/// Reads a program's head; `None` when it is none, or cannot be read.
+pub(super) fn parse(file: &mut dyn ReadSeek) -> Option<Program> {
+    let head = part(file, 0, HEAD as u64)?;
+    if head.get(..2)? != b"MZ" {
+        return None;
+    }
+    let pe = usize::try_from(le32(&head, 0x3c)?).ok()?;
+    let coff = head.get(pe..)?;
+    if coff.get(..4)? != b"PE\0\0" {
+        return None;
+    }
+    let optional = coff.get(24..)?;
+    let directories = match le16(optional, 0)? {
+        0x10b => 96_usize,
+        0x20b => 112,
+        _ => return None,
+    };
+    // The fifth directory is the certificate table: offset and size in the file.
+    let certificates = optional.get(directories.checked_add(32)?..)?;
+    let sections = optional.get(usize::from(le16(coff, 20)?)..)?;
+    let sbat = sections
+        .chunks_exact(40)
+        .take(usize::from(le16(coff, 6)?).min(MAX_SECTIONS))
+        .find(|section| section.starts_with(b".sbat\0"))
+        .and_then(|section| Some((le32(section, 20)?, le32(section, 8)?)));
+    let text = match sbat {
+        Some((place, len)) => part(file, u64::from(place), u64::from(len).min(SBAT)),
+        None => None,
+    };
+    Some(Program {
+        arch: arch(le16(coff, 4)?),
+        signed: le32(certificates, 4)? > 0,
+        components: components(&text.unwrap_or_default()),
+    })
+}
+
+fn part(file: &mut dyn ReadSeek, at: u64, len: u64) -> Option<Vec<u8>> {
+    use std::io::Read;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn arch(machine: u16) -> Option<&'static str> {
+    match machine {
+        0x14c => Some("i386"),
+        0x8664 => Some("x86_64"),
+        0xaa64 => Some("aarch64"),
+        0x5064 => Some("riscv64"),
+        0x6264 => Some("loongarch64"),
+        _ => None,
+    }
+}
+
+/// Lines of comma-separated values, the component's name first.
+fn components(text: &[u8]) -> Vec<String> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let lines = String::from_utf8_lossy(text);
+    let names = lines.lines().filter_map(|line| line.split(',').next());
+    names
+        .filter(|name| !name.is_empty() && *name != "sbat")
+        .map(str::to_owned)
+        .collect()
+}
+
+fn le16(bytes: &[u8], at: usize) -> Option<u16> {
+    let field = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_le_bytes(*field))
+}
+
+fn le32(bytes: &[u8], at: usize) -> Option<u32> {
+    let field = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*field))
+}
+
+/// A program of no code, for tests of everything that looks at loaders.
+#[cfg(test)]
+pub(crate) fn sample(machine: u16, signed: bool, sbat: &str) -> Vec<u8> {
+    let mut out = vec![0_u8; 0x400];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"MZ");
+    put(0x3c, &0x80_u32.to_le_bytes());
+    put(0x80, b"PE\0\0");
+    put(0x84, &machine.to_le_bytes());
+    put(0x86, &1_u16.to_le_bytes());
+    put(0x94, &240_u16.to_le_bytes());
+    put(0x98, &0x20b_u16.to_le_bytes());
+    put(0x98 + 112 + 36, &(u32::from(signed) * 8).to_le_bytes());
+    put(0x98 + 240, b".sbat\0");
+    put(
+        0x98 + 240 + 8,
+        &u32::try_from(sbat.len()).unwrap().to_le_bytes(),
+    );
+    put(0x98 + 240 + 20, &0x300_u32.to_le_bytes());
+    put(0x300, sbat.as_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    const SHIM: &str = "sbat,1,SBAT Version,sbat,1,https://example.org\nshim,4,UEFI shim,shim,1,x\nshim.debian,1,Debian,shim,15.8,y\n";
+
+    #[test]
+    fn machine_signature_and_components_are_read() {
+        let bytes = sample(0x8664, true, SHIM);
+        let program = parse(&mut Cursor::new(bytes)).unwrap();
+        assert_eq!(program.arch, Some("x86_64"));
+        assert!(program.signed);
+        assert_eq!(program.components, ["shim", "shim.debian"]);
+        let bytes = sample(0xaa64, false, "");
+        let program = parse(&mut Cursor::new(bytes)).unwrap();
+        assert_eq!((program.arch, program.signed), (Some("aarch64"), false));
+    }
+
+    #[test]
+    fn what_is_cut_short_anywhere_is_no_program_and_no_panic() {
+        let bytes = sample(0x8664, true, SHIM);
+        for len in 0..bytes.len() {
+            let _ = parse(&mut Cursor::new(&bytes[..len]));
+        }
+        assert_eq!(parse(&mut Cursor::new(b"#!/bin/sh".as_slice())), None);
+        for at in 0..0x200 {
+            let mut hurt = bytes.clone();
+            hurt[at] = 0xff;
+            let _ = parse(&mut Cursor::new(hurt));
+        }
+    }
+}
