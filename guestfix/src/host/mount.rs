@@ -101,6 +101,8 @@ pub(super) struct Mounts {
     tree: Option<OwnedFd>,
     /// Where the tree was put together, to be taken apart before the volumes go.
     joints: Vec<PathBuf>,
+    /// Volumes whose logs were replayed for the sake of a look.
+    replayed: Vec<String>,
     made: u32,
 }
 
@@ -119,6 +121,7 @@ impl Mounts {
             volumes: Vec::new(),
             tree: None,
             joints: Vec::new(),
+            replayed: Vec::new(),
             made: 0,
         })
     }
@@ -159,9 +162,10 @@ impl Mounts {
     }
 
     /// Mounts an exported volume for reading at `/<volume>`, for inspection: no root is chosen yet.
-    pub(super) fn look(&mut self, volume: &str, fstype: &str) -> Result<()> {
+    /// Says whether its log was replayed for that.
+    pub(super) fn look(&mut self, volume: &str, fstype: &str) -> Result<bool> {
         if self.volumes.iter().any(|mounted| mounted.volume == volume) {
-            return Ok(());
+            return Ok(self.replayed.iter().any(|name| name == volume));
         }
         let index = self.attached(volume, fstype, true)?;
         let root = self.root_of(index)?;
@@ -182,7 +186,7 @@ impl Mounts {
         };
         self.tree = Some(put().map_err(|e| Error::io("building a tree to look at", e))?);
         self.joints.push(at);
-        Ok(())
+        Ok(self.replayed.iter().any(|name| name == volume))
     }
 
     /// The subvolumes of a btrfs that is mounted.
@@ -229,12 +233,33 @@ impl Mounts {
             .map_err(|e| Error::io("opening an exported volume", e).on(volume))
     }
 
+    /// A mount for reading gets a device that cannot be written, so that nothing is: even XFS with
+    /// a clean log writes into it on any other. Where a log must be replayed the kernel refuses
+    /// that, and gets one that can.
     fn attach_volume(&mut self, volume: &str, fstype: &str, read_only: bool) -> Result<()> {
+        if !read_only {
+            return self.attach_device(volume, fstype, false, false);
+        }
+        if let Err(error) = self.attach_device(volume, fstype, true, true) {
+            tracing::debug!(%error, volume, "mounting again from a device that can be written");
+            self.attach_device(volume, fstype, true, false)?;
+            self.replayed.push(volume.to_owned());
+        }
+        Ok(())
+    }
+
+    fn attach_device(
+        &mut self,
+        volume: &str,
+        fstype: &str,
+        read_only: bool,
+        fixed: bool,
+    ) -> Result<()> {
         let backing = self.exported(volume)?;
         if fstype == "btrfs" {
             refuse_mounted_btrfs(&backing).map_err(|e| e.on(volume))?;
         }
-        let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), false)?;
+        let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), fixed)?;
         drop(backing);
         let detached =
             detached_mount(device.path(), fstype, read_only).map_err(|e| e.on(volume))?;

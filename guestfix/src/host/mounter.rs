@@ -173,6 +173,11 @@ pub enum MountReply {
     Names(Vec<ByteBuf>),
     /// To Space.
     Space(Space),
+    /// To Look.
+    Looked {
+        /// Its log had to be replayed into the exported file.
+        replayed: bool,
+    },
     /// To Subvolumes.
     Subvolumes(Vec<Subvolume>),
     /// To Check.
@@ -289,7 +294,10 @@ impl Mounter {
             } => self
                 .mounts()?
                 .mount(&volume, &fstype, (&at, &from), read_only)?,
-            MountRequest::Look { volume, fstype } => self.mounts()?.look(&volume, &fstype)?,
+            MountRequest::Look { volume, fstype } => {
+                let replayed = self.mounts()?.look(&volume, &fstype)?;
+                return Ok(MountReply::Looked { replayed });
+            }
             MountRequest::Subvolumes { volume } => {
                 return self
                     .mounts()?

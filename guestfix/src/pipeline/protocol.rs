@@ -164,7 +164,10 @@ pub(super) enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Told {
     /// Mounted.
-    Mounted,
+    Mounted {
+        /// Its log had to be replayed into the overlay.
+        replayed: bool,
+    },
     /// The reply to a read.
     Read(MountReply),
 }

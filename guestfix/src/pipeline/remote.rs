@@ -3,7 +3,7 @@
 //! asking the mounter through the supervisor.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::fs::fat::Fat;
 use crate::fs::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space, Subvolume};
 use crate::host::channel::Channel;
 use crate::host::mounter::{MountReply, MountRequest};
-use crate::inspect::Opener;
+use crate::inspect::{Concern, Opener};
 use crate::volume::Volume;
 
 /// How much one read request brings, bytes.
@@ -29,6 +29,7 @@ pub(super) struct Remote {
     line: Line,
     /// What was asked before, by volume.
     subvolumes: RefCell<BTreeMap<String, Vec<Subvolume>>>,
+    replayed: RefCell<BTreeSet<String>>,
 }
 
 impl Remote {
@@ -38,6 +39,7 @@ impl Remote {
             mounts,
             line: Line { channel },
             subvolumes: RefCell::default(),
+            replayed: RefCell::default(),
         }
     }
 }
@@ -94,7 +96,26 @@ impl Remote {
             volume: volume.name.clone(),
             fstype: volume.content.kind.clone(),
         };
-        self.line.ask(ask).map(drop)
+        match self.line.ask(ask)? {
+            Told::Mounted { replayed: true } => {
+                self.replayed.borrow_mut().insert(volume.name.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is to be said about the volumes whose logs were replayed in order to be read.
+    pub(super) fn concerns(&self) -> Vec<Concern> {
+        let replayed = self.replayed.borrow();
+        let said = replayed.iter().map(|volume| {
+            format!(
+                "{volume} was copied from a running or crashed guest: its log is replayed; files \
+                 being written at that moment may be incomplete"
+            )
+        });
+        said.map(|message| Concern::warning("filesystem-dirty", message))
+            .collect()
     }
 
     fn mounted(
@@ -132,7 +153,7 @@ impl Line {
     fn read(&self, request: MountRequest) -> Result<MountReply> {
         match self.ask(Ask::Read(request))? {
             Told::Read(reply) => Ok(reply),
-            Told::Mounted => Err(Error::internal("a read was answered by a mount")),
+            Told::Mounted { .. } => Err(Error::internal("a read was answered by a mount")),
         }
     }
 }

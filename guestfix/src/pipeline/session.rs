@@ -115,8 +115,10 @@ impl Session {
     fn told(&mut self, ask: Ask) -> Result<Told> {
         match ask {
             Ask::Mount { volume, fstype } => {
-                self.mount(&MountRequest::Look { volume, fstype })?;
-                Ok(Told::Mounted)
+                match self.mount(&MountRequest::Look { volume, fstype })? {
+                    MountReply::Looked { replayed } => Ok(Told::Mounted { replayed }),
+                    _ => Err(unexpected("look")),
+                }
             }
             Ask::Read(
                 request @ (MountRequest::Subvolumes { .. }

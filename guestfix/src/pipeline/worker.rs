@@ -12,7 +12,7 @@ use super::families::{self, FAMILIES};
 use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
-use crate::disk::{Extent, Overlay, Raw, Storage};
+use crate::disk::{Overlay, Raw, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
 use crate::host::channel::Channel;
@@ -145,40 +145,15 @@ impl Worker {
 
     fn inspect(&self, root: Option<&str>, mounts: bool) -> Result<Inspected> {
         let rooms: Vec<&dyn Recognise> = FAMILIES.iter().map(|family| family.recognise).collect();
-        let before: Vec<_> = self.overlays.iter().map(|o| o.changed()).collect();
         let opener = Remote::new(Rc::clone(&self.channel), mounts);
         let mut inspected = inspect::inspect(&self.disks, &rooms, root, &opener)?;
-        let replayed = self.replayed(&before, &inspected);
-        inspected.facts.concerns.extend(replayed);
+        for concern in opener.concerns() {
+            let known = |have: &Concern| have.id == concern.id;
+            if !inspected.facts.concerns.iter().any(known) {
+                inspected.facts.concerns.push(concern);
+            }
+        }
         Ok(inspected)
-    }
-
-    /// Whether a log is to be replayed does not stand in the head of an XFS: what a mount for
-    /// reading wrote into the overlay tells.
-    fn replayed(&self, before: &[Vec<Extent>], inspected: &Inspected) -> Vec<Concern> {
-        let fresh = |volume: &&Volume| {
-            let now = self.overlays.get(volume.disk).map(|o| o.changed());
-            let then = before.get(volume.disk);
-            let end = volume.offset.saturating_add(volume.len);
-            let mut new = now.iter().flatten().filter(|extent| {
-                let known = then.is_some_and(|then| then.contains(extent));
-                !known && extent.offset < end && extent.offset >= volume.offset
-            });
-            volume.content.kind == "xfs" && new.next().is_some()
-        };
-        let dirty = inspected.volumes.iter().filter(fresh);
-        dirty
-            .map(|volume| {
-                Concern::warning(
-                    "filesystem-dirty",
-                    format!(
-                        "{} was copied from a running or crashed guest: its log is replayed; \
-                         files being written at that moment may be incomplete",
-                        volume.name
-                    ),
-                )
-            })
-            .collect()
     }
 
     fn plan(&self, policy: &Policy, bus: Bus) -> Result<Plan> {
