@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, PipeReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -29,8 +29,9 @@ const DIRS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 /// Where the volume is shown to the program, in a mount namespace of its own.
 const PLACE: &str = "/tmp";
 const NODE: &str = "/tmp/volume";
-/// Bytes that it may print.
-const MAX_OUTPUT: u64 = 1 << 20;
+/// The last bytes that it prints are kept. There is no limit on the size of files: xfs_repair
+/// insists on taking it off, and can write to nothing but a small filesystem in memory.
+const MAX_OUTPUT: usize = 64 << 10;
 /// Bytes of address space.
 const MEMORY: u64 = 2 << 30;
 /// The last lines that are told.
@@ -89,9 +90,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
 
 fn run(program: &Path, options: &[&str], device: &Path, timeout: Duration) -> Result<Opinion> {
     let started = |e| Error::io(format!("starting {}", program.display()), e);
-    let output = rustix::fs::memfd_create("output", rustix::fs::MemfdFlags::CLOEXEC)
-        .map_err(|e| Error::io("making a file in memory", e))?;
-    let output = File::from(output);
+    let (output, ends) = std::io::pipe().map_err(started)?;
+    rustix::io::ioctl_fionbio(&output, true).map_err(|e| started(e.into()))?;
     let number = device.metadata().map_err(started)?.rdev();
     let mut command = Command::new(program);
     command
@@ -100,14 +100,17 @@ fn run(program: &Path, options: &[&str], device: &Path, timeout: Duration) -> Re
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
-        .stdout(output.try_clone().map_err(started)?)
-        .stderr(output.try_clone().map_err(started)?);
+        .stdout(ends.try_clone().map_err(started)?)
+        .stderr(ends);
     let cpu = timeout.as_secs().max(1);
     // SAFETY: the mounter has a single thread, so its child may do anything between fork and exec.
     unsafe { command.pre_exec(move || confined(number, cpu).map_err(std::io::Error::other)) };
     let mut child = command.spawn().map_err(started)?;
-    let status = wait(&mut child, timeout).map_err(started)?;
-    let said = last_lines(output).map_err(started)?;
+    // The command keeps the pipe's other end.
+    drop(command);
+    let mut said = Vec::new();
+    let status = wait(&mut child, timeout, &output, &mut said).map_err(started)?;
+    let said = last_lines(&said);
     Ok(match status {
         Some(status) if status.success() => Opinion::Sound,
         Some(status) if said.is_empty() => Opinion::Faulty(status.to_string()),
@@ -132,7 +135,6 @@ fn confined(number: u64, cpu: u64) -> Result<()> {
     for (resource, value) in [
         (Resource::Core, 0),
         (Resource::Cpu, cpu),
-        (Resource::Fsize, MAX_OUTPUT),
         (Resource::As, MEMORY),
     ] {
         confine::limit(resource, value)?;
@@ -141,11 +143,19 @@ fn confined(number: u64, cpu: u64) -> Result<()> {
     seccomp::install_guest()
 }
 
-fn wait(child: &mut Child, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
+/// Waits for the end, and keeps the last of what is printed meanwhile; `None` when time was up.
+fn wait(
+    child: &mut Child,
+    timeout: Duration,
+    output: &PipeReader,
+    said: &mut Vec<u8>,
+) -> std::io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + timeout;
     loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        let ended = child.try_wait()?;
+        drain(output, said)?;
+        if ended.is_some() {
+            return Ok(ended);
         }
         if Instant::now() >= deadline {
             let _ = child.kill();
@@ -156,12 +166,24 @@ fn wait(child: &mut Child, timeout: Duration) -> std::io::Result<Option<ExitStat
     }
 }
 
-fn last_lines(mut output: File) -> std::io::Result<String> {
-    output.seek(SeekFrom::Start(0))?;
-    let mut said = Vec::new();
-    output.take(MAX_OUTPUT).read_to_end(&mut said)?;
-    let said = String::from_utf8_lossy(&said);
+fn drain(mut output: &PipeReader, said: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut part = [0_u8; 4096];
+    loop {
+        match output.read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(len) => said.extend_from_slice(part.get(..len).unwrap_or_default()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        let surplus = said.len().saturating_sub(MAX_OUTPUT);
+        said.drain(..surplus);
+    }
+}
+
+fn last_lines(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
     let lines: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
     let from = lines.len().saturating_sub(LINES);
-    Ok(lines.get(from..).unwrap_or_default().join("; "))
+    lines.get(from..).unwrap_or_default().join("; ")
 }

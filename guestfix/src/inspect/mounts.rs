@@ -52,7 +52,8 @@ pub(super) fn mount_all(
                 tree.mount(at.clone(), fs);
                 mounts.push(Mount { place, at });
             }
-            Err(error) if is_system(&at) => return Err(error),
+            // What a mount can read shall be read.
+            Err(error) if is_system(&at) || error.code == "needs-mount" => return Err(error),
             Err(error) => concerns.push(unreadable(&at, &error)),
         }
     }

@@ -185,6 +185,7 @@ fn no_root(
     mut unread: Vec<Error>,
 ) -> Error {
     if let Some(name) = wanted
+        && unread.is_empty()
         && !names.iter().any(|have| have == name)
     {
         return Error::new(
