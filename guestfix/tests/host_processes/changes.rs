@@ -268,6 +268,7 @@ fn what_cannot_be_mounted_is_named_and_harms_nothing() {
         volume: volume(1),
         fstype: "reiserfs".into(),
         at: "/".into(),
+        from: "/".into(),
         read_only: false,
     };
     assert_eq!(code(guest.ask(reiserfs)), "no-filesystem-driver");
@@ -289,6 +290,7 @@ fn a_read_only_mount_changes_no_byte() {
         volume: volume(1),
         fstype: "ext4".into(),
         at: "/".into(),
+        from: "/".into(),
         read_only: true,
     };
     guest.ask(read_only).unwrap();
@@ -354,6 +356,7 @@ fn a_btrfs_is_mounted_once_and_its_clone_refused() {
             volume: volume(1),
             fstype: "btrfs".into(),
             at: at.into(),
+            from: "/".into(),
             read_only: false,
         })
     };

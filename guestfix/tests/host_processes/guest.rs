@@ -94,6 +94,7 @@ impl Guest {
             volume: volume(number),
             fstype: "ext4".into(),
             at: at.into(),
+            from: "/".into(),
             read_only: false,
         })
     }

@@ -103,7 +103,7 @@ fn le32(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 pub(crate) fn sample(machine: u16, signed: bool, sbat: &str) -> Vec<u8> {
     let mut out = vec![0_u8; 0x400];
-    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut put = |at: usize, bytes: &[u8]| out[at..][..bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
     put(0x3c, &0x80_u32.to_le_bytes());
     put(0x80, b"PE\0\0");
@@ -111,7 +111,7 @@ pub(crate) fn sample(machine: u16, signed: bool, sbat: &str) -> Vec<u8> {
     put(0x86, &1_u16.to_le_bytes());
     put(0x94, &240_u16.to_le_bytes());
     put(0x98, &0x20b_u16.to_le_bytes());
-    put(0x98 + 112 + 36, &(u32::from(signed) * 8).to_le_bytes());
+    put(0x98 + 112 + 36, &u32::from(signed).to_le_bytes());
     put(0x98 + 240, b".sbat\0");
     put(
         0x98 + 240 + 8,
