@@ -12,6 +12,9 @@ use crate::fs::GuestPath;
 use crate::inspect::Concern;
 use crate::plan::{Action, Attrs, Change, Member, Plan};
 
+/// Lines of a failed program's output that are told.
+const LAST_LINES: usize = 5;
+
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ChangeOutcome {
@@ -39,7 +42,7 @@ pub struct ChangeReport {
 }
 
 /// How a guest program ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProgramEnd {
     /// It ended by itself with status 0.
     pub success: bool,
@@ -47,6 +50,12 @@ pub struct ProgramEnd {
     pub how: String,
     /// The last of what it printed.
     pub output: String,
+    /// The guest's paths that it touched, and how: `created`, `changed` or `removed`.
+    pub touched: Vec<(GuestPath, &'static str)>,
+    /// Paths that it touched beyond these.
+    pub more: u64,
+    /// Why the paths may not be all, one clause each.
+    pub unseen: Vec<String>,
 }
 
 /// The hands that write into the mounted guest. Each says whether anything changed.
@@ -87,6 +96,20 @@ pub trait Hands {
     /// # Errors
     /// When it cannot be started. Its own failure is no error.
     fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd>;
+    /// Runs a guest program that makes a file, and puts that in the place of `path` when it ended
+    /// well. `scratch` lies in [`crate::plan::SCRATCH`] meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be started, or when what it made does not fit in. Its own failure is no
+    /// error.
+    fn rebuild(
+        &mut self,
+        path: &GuestPath,
+        argv: &[String],
+        scratch: &[(String, String)],
+        product: &str,
+        timeout_s: u32,
+    ) -> Result<ProgramEnd>;
 }
 
 /// What became of a plan.
@@ -114,7 +137,8 @@ pub fn apply(
             continue;
         }
         progress(change);
-        let outcome = match execute(change, hands) {
+        let mut ran = None;
+        let outcome = match execute(change, hands, &mut ran) {
             Ok(true) => ChangeOutcome::Changed,
             Ok(false) => ChangeOutcome::AlreadySo,
             Err(error) if change.optional => {
@@ -128,8 +152,45 @@ pub fn apply(
             Err(error) => return Err(error.context(format!("{} {}", change.kind, change.path))),
         };
         applied.changes.push(report(change, outcome));
+        if let Some(end) = ran {
+            applied.touched(change, end);
+        }
     }
     Ok(applied)
+}
+
+impl Applied {
+    /// Tells what a guest's program did, also one that failed.
+    fn touched(&mut self, change: &Change, end: ProgramEnd) {
+        let touched = |path: String, why: String| ChangeReport {
+            topic: change.topic.clone(),
+            kind: "touched".to_owned(),
+            path,
+            why,
+            outcome: ChangeOutcome::Changed,
+        };
+        let by = format!(
+            "by the guest's own program: {} {}",
+            change.kind, change.path
+        );
+        for (path, how) in end.touched {
+            self.changes
+                .push(touched(path.display(), format!("{how} {by}")));
+        }
+        if end.more > 0 {
+            let why = format!("{} more paths were touched {by}", end.more);
+            self.changes.push(touched(String::new(), why));
+        }
+        if !end.unseen.is_empty() {
+            self.concerns.push(Concern::warning(
+                "guest-changes-unseen",
+                format!(
+                    "not all that was touched {by} is known: {}",
+                    end.unseen.join("; ")
+                ),
+            ));
+        }
+    }
 }
 
 /// A change and its outcome as the report shows them.
@@ -143,7 +204,7 @@ pub fn report(change: &Change, outcome: ChangeOutcome) -> ChangeReport {
     }
 }
 
-fn execute(change: &Change, hands: &mut dyn Hands) -> Result<bool> {
+fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>) -> Result<bool> {
     let action = change
         .action
         .as_ref()
@@ -159,7 +220,14 @@ fn execute(change: &Change, hands: &mut dyn Hands) -> Result<bool> {
         Action::RemoveFile { path } => hands.remove(path),
         Action::Symlink { path, target } => hands.symlink(path, target),
         Action::AppendInitramfs { path, members } => hands.append_archive(path, members),
-        Action::RunGuest { argv, timeout_s } => program(&hands.run(argv, *timeout_s)?),
+        Action::RebuildInitramfs {
+            path,
+            argv,
+            scratch,
+            product,
+            timeout_s,
+        } => program(ran.insert(hands.rebuild(path, argv, scratch, product, *timeout_s)?)),
+        Action::RunGuest { argv, timeout_s } => program(ran.insert(hands.run(argv, *timeout_s)?)),
     }
 }
 
@@ -167,18 +235,17 @@ fn program(end: &ProgramEnd) -> Result<bool> {
     if end.success {
         return Ok(true);
     }
-    let last = end
-        .output
-        .lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("");
-    Err(Error::unsupported(
+    let mut error = Error::unsupported(
         "guest-program-failed",
         format!("the guest's program: {}", end.how),
     )
-    .because(last)
-    .hint("run again with --no-guest-code to convert without running the guest's programs"))
+    .hint("run again with --no-guest-code to convert without running the guest's programs");
+    let lines: Vec<&str> = end.output.lines().map(str::trim_end).collect();
+    let said: Vec<&&str> = lines.iter().filter(|line| !line.is_empty()).collect();
+    for line in said.iter().skip(said.len().saturating_sub(LAST_LINES)) {
+        error = error.because(line);
+    }
+    Err(error)
 }
 
 #[cfg(test)]
@@ -225,8 +292,22 @@ mod tests {
             Ok(ProgramEnd {
                 success: !self.program_fails,
                 how: "exit 1".into(),
-                output: "boom\n".into(),
+                output: "one\ntwo\n\nthree\nfour\nfive\nboom\n".into(),
+                touched: vec![("/etc/x".into(), "changed")],
+                more: 3,
+                unseen: vec!["why".into()],
             })
+        }
+        fn rebuild(
+            &mut self,
+            path: &GuestPath,
+            argv: &[String],
+            _: &[(String, String)],
+            product: &str,
+            timeout_s: u32,
+        ) -> Result<ProgramEnd> {
+            self.calls.push(format!("rebuild {path} {product}"));
+            self.run(argv, timeout_s)
         }
     }
 
@@ -276,7 +357,16 @@ mod tests {
         .unwrap();
         assert_eq!(hands.calls, ["run /bin/x", "remove /x"]);
         let outcomes: Vec<_> = applied.changes.iter().map(|c| c.outcome.clone()).collect();
-        assert_eq!(outcomes, [ChangeOutcome::Changed, ChangeOutcome::AlreadySo]);
+        let changed = || ChangeOutcome::Changed;
+        let (touched, more) = (changed(), changed());
+        assert_eq!(
+            outcomes,
+            [changed(), touched, more, ChangeOutcome::AlreadySo]
+        );
+        assert_eq!(applied.changes[1].kind, "touched");
+        assert_eq!(applied.changes[1].path, "/etc/x");
+        assert!(applied.changes[2].why.starts_with("3 more paths"));
+        assert_eq!(applied.concerns[0].id, "guest-changes-unseen");
     }
 
     #[test]
@@ -285,7 +375,7 @@ mod tests {
         let changes = vec![run_change().optional(), remove_change().fallback()];
         let applied = apply(&plan(changes), &mut hands, &mut |_| {}).unwrap();
         assert_eq!(hands.calls, ["run /bin/x"]);
-        assert_eq!(applied.changes.len(), 1);
+        assert_eq!(applied.changes[0].outcome, ChangeOutcome::Changed);
     }
 
     #[test]
@@ -301,6 +391,11 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.code, "guest-program-failed");
+        assert!(
+            error
+                .to_string()
+                .ends_with(": two: three: four: five: boom")
+        );
         assert_eq!(
             hands.calls,
             ["run /bin/x"],

@@ -66,12 +66,12 @@ fn failed(doing: &str, path: &GuestPath) -> impl Fn(Errno) -> Error {
     }
 }
 
-fn failed_io(doing: &str, path: &GuestPath) -> impl Fn(std::io::Error) -> Error {
+pub(super) fn failed_io(doing: &str, path: &GuestPath) -> impl Fn(std::io::Error) -> Error {
     let failed = failed(doing, path);
     move |e| failed(Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }
 
-fn changed(path: &GuestPath, how: &str) -> Error {
+pub(super) fn changed(path: &GuestPath, how: &str) -> Error {
     Error::new(
         crate::error::Kind::Internal,
         "changed-underneath",
@@ -80,7 +80,11 @@ fn changed(path: &GuestPath, how: &str) -> Error {
 }
 
 /// Opens a regular file for reading; `None` when nothing is there.
-fn regular(tree: BorrowedFd<'_>, path: &GuestPath, flags: OFlags) -> Result<Option<File>> {
+pub(super) fn regular(
+    tree: BorrowedFd<'_>,
+    path: &GuestPath,
+    flags: OFlags,
+) -> Result<Option<File>> {
     let file = match open(tree, path, flags | OFlags::NONBLOCK | OFlags::NOCTTY) {
         Ok(file) => file,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
@@ -102,13 +106,13 @@ fn not_a_file(path: &GuestPath) -> Error {
 }
 
 /// Takes the immutable and append-only flags off an inode and gives them back when dropped.
-struct Thawed<'a> {
+pub(super) struct Thawed<'a> {
     inode: BorrowedFd<'a>,
     flags: IFlags,
 }
 
 impl<'a> Thawed<'a> {
-    fn new(inode: BorrowedFd<'a>, path: &GuestPath) -> Result<Self> {
+    pub(super) fn new(inode: BorrowedFd<'a>, path: &GuestPath) -> Result<Self> {
         // A filesystem without such flags cannot freeze a file.
         let flags = rustix::fs::ioctl_getflags(inode).unwrap_or(IFlags::empty());
         if flags.intersects(FROZEN) {

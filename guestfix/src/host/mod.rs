@@ -13,9 +13,11 @@
 //! Needs Linux 5.14: the mount API by descriptors, `mount_setattr` and `close_range`.
 
 mod capability;
+mod cgroup;
 pub mod channel;
 pub mod child;
 pub mod confine;
+pub mod fanotify;
 mod files;
 pub mod fsck;
 pub mod fuse;
@@ -24,12 +26,17 @@ mod mount;
 pub mod mounter;
 mod namespace;
 pub mod probe;
+mod replace;
 pub mod sandbox;
 mod sandbox_root;
+mod sandbox_wait;
+pub mod scratch;
 mod seccomp;
+mod seccomp_32;
 pub mod signal;
 mod subvolumes;
 mod volume_fs;
+mod watched;
 
 pub use channel::Channel;
 pub use child::Child;

@@ -11,12 +11,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::fanotify::{Touched, Watch};
 use super::files::{self, NewFile};
 use super::fsck::Opinion;
 use super::mount::Mounts;
-use super::sandbox::Program;
-use super::sandbox::{self, Exit};
-use super::{Channel, namespace};
+use super::sandbox::{self, Exit, Program};
+use super::scratch::{Scratch, ScratchFile};
+use super::{Channel, namespace, replace};
 use crate::error::{Error, Result};
 use crate::fs::{GuestPath, Metadata, Space, Subvolume};
 
@@ -142,6 +143,10 @@ pub enum MountRequest {
         argv: Vec<String>,
         /// Seconds until it is killed.
         timeout_s: u32,
+        /// Files that it finds in `/tmp/guestfix`.
+        scratch: Vec<ScratchFile>,
+        /// What it makes, to be put in a file's place when it ends well.
+        product: Option<Product>,
     },
     /// Writes everything back, checked.
     Sync,
@@ -182,10 +187,24 @@ pub enum MountReply {
     Subvolumes(Vec<Subvolume>),
     /// To Check.
     Checked(Opinion),
-    /// To Run: how the program ended.
-    Ran(Exit),
+    /// To Run.
+    Ran {
+        /// How the program ended.
+        exit: Exit,
+        /// What it did to the guest.
+        touched: Touched,
+    },
     /// It could not be done.
     Failed(Error),
+}
+
+/// What a program makes in the sandbox's `/tmp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Where the program leaves it, below `/tmp`.
+    pub from: String,
+    /// The guest's file whose whole content it becomes; owner, mode and the rest stay.
+    pub to: GuestPath,
 }
 
 /// What became of a change.
@@ -316,16 +335,40 @@ impl Mounter {
             MountRequest::Sync => self.mounts()?.sync()?,
             MountRequest::Unmount => self.mounts()?.unmount()?,
             MountRequest::Quit => {}
-            MountRequest::Run { argv, timeout_s } => return self.run(argv, timeout_s),
+            MountRequest::Run {
+                argv,
+                timeout_s,
+                scratch,
+                product,
+            } => {
+                let program = Program { argv, timeout_s };
+                return self.run(&program, &scratch, product);
+            }
             other => return self.file(other),
         }
         Ok(MountReply::Done)
     }
 
-    fn run(&mut self, argv: Vec<String>, timeout_s: u32) -> Result<MountReply> {
+    fn run(
+        &mut self,
+        program: &Program,
+        scratch: &[ScratchFile],
+        product: Option<Product>,
+    ) -> Result<MountReply> {
         let mounts = self.mounts()?;
-        let program = Program { argv, timeout_s };
-        sandbox::run(mounts.tree()?, &mounts.sandbox_dir(), &program).map(MountReply::Ran)
+        let (tree, dir) = (mounts.tree()?, mounts.sandbox_dir());
+        let scratch = Scratch::new(scratch)?;
+        let mut watch = Watch::start(tree)?;
+        let exit = sandbox::run(tree, &dir, program, &scratch, &mut watch)?;
+        let touched = watch.finish(tree)?;
+        if let Some(product) = product.filter(|_| exit.success()) {
+            let made = scratch.take(&product.from)?;
+            let mut made = made.ok_or_else(|| {
+                Error::unsupported("guest-program-failed", "the guest's program made no file")
+            })?;
+            replace::replace(tree, &product.to, &mut made)?;
+        }
+        Ok(MountReply::Ran { exit, touched })
     }
 
     fn file(&mut self, request: MountRequest) -> Result<MountReply> {

@@ -7,18 +7,17 @@
 //! so no daemon survives. A started init script is thereby harmless, and no `policy-rc.d` is
 //! written to the guest's disk.
 //!
-//! What no limit here bounds is the memory of all processes together and their number while the
-//! time lasts: the container's cgroup does.
+//! A control group bounds the memory and the number of all its processes together, where this
+//! machine lets us make one; else the container's own must.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use rustix::mount::OpenTreeFlags;
@@ -27,12 +26,20 @@ use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::cgroup::{self, Cgroup};
+use super::fanotify::Watch;
 use super::namespace::{die_with_parent, fork_into_namespaces, leave, pipe};
+use super::sandbox_wait::{Tail, collect, drain};
+use super::scratch::Scratch;
 use super::{capability, confine, sandbox_root, seccomp};
 use crate::error::{Error, Result};
 
-/// Bytes of output that are kept: the last ones.
-const TAIL: usize = 64 << 10;
+/// What all processes of a program may use up together. The memory holds `/tmp` too, which takes
+/// the larger part when an initramfs is made.
+const LIMITS: cgroup::Limits = cgroup::Limits {
+    memory: 4 << 30,
+    pids: 1024,
+};
 
 /// What a package tool needs. Device nodes that it makes cannot be opened: every filesystem that
 /// it may write is mounted `nodev`.
@@ -58,6 +65,9 @@ const ENVIRONMENT: &[&std::ffi::CStr] = &[
     c"SYSTEMD_OFFLINE=1",
     c"RUNLEVEL=1",
 ];
+
+/// See proc_pid_oom_score_adj(5).
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// A program to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,11 +95,12 @@ pub struct Exit {
 pub enum End {
     /// By itself, with this code; 0 is success.
     Code(i32),
-    /// By this signal. 31, SIGSYS, is also how every program of a foreign architecture ends (a
-    /// 32-bit one on a 64-bit machine): the system call filter knows only the machine's own.
+    /// By this signal.
     Signal(i32),
     /// Killed when its time was over.
     TimedOut,
+    /// Something of it was killed because its memory was used up: as many bytes as it may have.
+    OutOfMemory(u64),
 }
 
 impl Exit {
@@ -104,7 +115,13 @@ impl Exit {
 /// # Errors
 /// `Host` when the sandbox cannot be made. A program that cannot be started ends with code 127,
 /// as in a shell.
-pub(super) fn run(tree: BorrowedFd<'_>, dir: &Path, program: &Program) -> Result<Exit> {
+pub(super) fn run(
+    tree: BorrowedFd<'_>,
+    dir: &Path,
+    program: &Program,
+    scratch: &Scratch,
+    watch: &mut Watch,
+) -> Result<Exit> {
     if !program
         .argv
         .first()
@@ -119,46 +136,67 @@ pub(super) fn run(tree: BorrowedFd<'_>, dir: &Path, program: &Program) -> Result
     let root = rustix::mount::open_tree(tree, c"", flags)
         .map_err(|e| Error::io("copying the guest's tree of mounts", e))?;
     sandbox_root::allow_programs(&root)?;
+    let cgroup = Cgroup::create(LIMITS);
     let (output, output_end) = pipe()?;
     let (verdict, verdict_end) = pipe()?;
     let child = match fork_into_namespaces()? {
         Some(child) => child,
-        None => process_1(root, dir, program, output_end, verdict_end),
+        None => {
+            let entered = cgroup.as_ref().map_or(Ok(()), Cgroup::enter);
+            let tmp = scratch.mount().try_clone();
+            let tmp = tmp.map_err(|e| Error::io("duplicating a descriptor", e));
+            match entered.and(tmp) {
+                Ok(tmp) => process_1((root, tmp, dir), program, output_end, verdict_end),
+                Err(e) => tell(verdict_end, &Err(e)),
+            }
+        }
     };
     drop((root, output_end, verdict_end));
     let mut tail = Tail::default();
     let deadline = Instant::now() + Duration::from_secs(u64::from(program.timeout_s));
-    let in_time = collect(&output, &verdict, deadline, &mut tail);
+    let in_time = collect(&output, &verdict, deadline, &mut tail, watch);
     let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
     // Process 1 is reaped only when everything in its namespace is gone.
     while matches!(waitpid(child, None), Err(nix::errno::Errno::EINTR)) {}
     let in_time = in_time?;
     drain(&output, &mut tail)?;
     let end = ended(verdict, in_time)?;
-    Ok(tail.exit(end))
+    let starved = end != End::Code(0) && cgroup.is_some_and(|group| group.out_of_memory());
+    Ok(tail.exit(match starved {
+        true => End::OutOfMemory(LIMITS.memory),
+        false => end,
+    }))
 }
 
 /// The sandbox's process 1: builds the root, starts the program, reaps orphans, and tells how the
 /// program ended.
-fn process_1(root: OwnedFd, dir: &Path, program: &Program, output: OwnedFd, verdict: OwnedFd) -> ! {
+fn process_1(
+    (root, tmp, dir): (OwnedFd, OwnedFd, &Path),
+    program: &Program,
+    output: OwnedFd,
+    verdict: OwnedFd,
+) -> ! {
     die_with_parent();
+    // Out of memory, the kernel shall end the program and not the one who tells of it.
+    let _ = std::fs::write(OOM_SCORE, "-1000");
     let _ = nix::sys::prctl::set_dumpable(false);
-    close_all_but([&root, &output, &verdict]);
-    let told = match sandbox_root::build(root, dir).and_then(|()| start(program, &output, &verdict))
-    {
-        Ok(child) => {
-            drop(output);
-            rmp_serde::to_vec(&Ok::<End, Error>(reap(child)))
-        }
-        Err(e) => rmp_serde::to_vec(&Err::<End, Error>(e)),
-    };
-    let _ = File::from(verdict).write_all(&told.unwrap_or_default());
+    close_all_but([&root, &tmp, &output, &verdict]);
+    let built = sandbox_root::build(root, dir, tmp);
+    let started = built.and_then(|()| start(program, &output, &verdict));
+    drop(output);
+    tell(verdict, &started.map(reap))
+}
+
+/// Process 1's last word.
+fn tell(verdict: OwnedFd, how: &Result<End>) -> ! {
+    let told = rmp_serde::to_vec(how).unwrap_or_default();
+    let _ = File::from(verdict).write_all(&told);
     leave(0)
 }
 
 /// Closes what belongs to the mounter: its channel, its mounts, its devices. None of it is used
 /// or dropped in this process, which never returns to its caller.
-fn close_all_but(keep: [&OwnedFd; 3]) {
+fn close_all_but(keep: [&OwnedFd; 4]) {
     let mut keep = keep.map(|fd| fd.as_raw_fd().cast_unsigned());
     keep.sort_unstable();
     let mut first = 3_u32;
@@ -208,6 +246,7 @@ fn become_program(
 ) -> Result<std::convert::Infallible> {
     let io = |e| Error::io("preparing a guest program", e);
     nix::unistd::setsid().map_err(io)?;
+    let _ = std::fs::write(OOM_SCORE, "0");
     nix::unistd::dup2_stdout(output).map_err(io)?;
     nix::unistd::dup2_stderr(output).map_err(io)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -257,63 +296,6 @@ fn reap(program: Pid) -> End {
     }
 }
 
-/// Takes output until process 1 has told its verdict; `false` when the time was over first.
-fn collect(
-    output: &OwnedFd,
-    verdict: &OwnedFd,
-    deadline: Instant,
-    tail: &mut Tail,
-) -> Result<bool> {
-    rustix::io::ioctl_fionbio(output, true).map_err(|e| Error::io("reading output", e))?;
-    let mut open = true;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(false);
-        }
-        let wanted = if open {
-            PollFlags::POLLIN
-        } else {
-            PollFlags::empty()
-        };
-        let mut polled = [
-            PollFd::new(verdict.as_fd(), PollFlags::POLLIN),
-            PollFd::new(output.as_fd(), wanted),
-        ];
-        let polled_in = if open {
-            &mut polled[..]
-        } else {
-            &mut polled[..1]
-        };
-        let millis = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match nix::poll::poll(polled_in, millis) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(e) => return Err(Error::io("waiting for a guest program", e)),
-        }
-        let [told, wrote] = polled.map(|fd| fd.any().unwrap_or(false));
-        if open && wrote {
-            open = drain(output, tail)?;
-        }
-        if told {
-            return Ok(true);
-        }
-    }
-}
-
-/// Takes what is there; `false` once every writer is gone.
-fn drain(output: &OwnedFd, tail: &mut Tail) -> Result<bool> {
-    let mut part = vec![0; 1 << 16];
-    loop {
-        match rustix::io::read(output, &mut part) {
-            Ok(0) => return Ok(false),
-            Ok(len) => tail.push(part.get(..len).unwrap_or_default()),
-            Err(rustix::io::Errno::AGAIN) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(Error::io("reading a guest program's output", e)),
-        }
-    }
-}
-
 fn ended(verdict: OwnedFd, in_time: bool) -> Result<End> {
     let mut told = Vec::new();
     File::from(verdict)
@@ -329,52 +311,4 @@ fn ended(verdict: OwnedFd, in_time: bool) -> Result<End> {
     let mut told = rmp_serde::Deserializer::from_read_ref(&told);
     Result::<End, Error>::deserialize(&mut told)
         .map_err(|e| Error::internal("reading how a guest program ended").because(e))?
-}
-
-/// The last bytes of an output of any length.
-#[derive(Debug, Default)]
-struct Tail {
-    kept: Vec<u8>,
-    dropped: u64,
-}
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        if self.kept.len() > 2 * TAIL {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        let surplus = self.kept.len().saturating_sub(TAIL);
-        self.kept.drain(..surplus);
-        self.dropped = self.dropped.saturating_add(surplus as u64);
-    }
-
-    fn exit(mut self, end: End) -> Exit {
-        self.cut();
-        Exit {
-            end,
-            output: ByteBuf::from(self.kept),
-            dropped: self.dropped,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_end_of_a_long_output_is_kept() {
-        let mut tail = Tail::default();
-        for n in 0..40_000_u32 {
-            tail.push(format!("{n:07}\n").as_bytes());
-        }
-        let exit = tail.exit(End::Code(0));
-        assert_eq!(exit.output.len(), TAIL);
-        assert!(exit.output.ends_with(b"0039999\n"));
-        assert_eq!(exit.dropped + TAIL as u64, 320_000);
-    }
 }

@@ -6,10 +6,10 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, makedev};
+use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::mount::{MountAttrFlags, MountFlags};
 
-use super::{confine, mount};
+use super::{confine, mount, scratch};
 use crate::error::{Error, Result};
 
 /// Minor numbers of the memory devices (major 1), and `tty` (5:0).
@@ -96,7 +96,7 @@ pub(super) fn allow_programs(root: &OwnedFd) -> Result<()> {
 }
 
 /// Makes `root` the calling process's `/`, in its own mount namespace, and mounts the rest.
-pub(super) fn build(root: OwnedFd, dir: &Path) -> Result<()> {
+pub(super) fn build(root: OwnedFd, dir: &Path, tmp: OwnedFd) -> Result<()> {
     let step = |doing: &'static str| {
         move |e: rustix::io::Errno| Error::io(format!("building the sandbox: {doing}"), e)
     };
@@ -113,11 +113,18 @@ pub(super) fn build(root: OwnedFd, dir: &Path) -> Result<()> {
     // Programs are unpacked and run below these two.
     let open = MountFlags::NOSUID | MountFlags::NODEV;
     optional(tmpfs("/run", open, c"size=64m,nr_inodes=64k,mode=0755")).map_err(step("/run"))?;
-    optional(tmpfs("/tmp", open, c"size=512m,nr_inodes=64k,mode=1777")).map_err(step("/tmp"))
+    temporary(&tmp).map_err(step("/tmp"))
 }
 
 fn tmpfs(at: &str, flags: MountFlags, options: &std::ffi::CStr) -> rustix::io::Result<()> {
     rustix::mount::mount("tmpfs", at, "tmpfs", flags, options)
+}
+
+/// A guest's `/tmp` may be a link.
+fn temporary(tmp: &OwnedFd) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let at = rustix::fs::open(scratch::AT, flags, Mode::empty())?;
+    mount::attach(tmp, at, Path::new(""))
 }
 
 /// Old guests have no `/run`, and some have no mount point at all.

@@ -9,6 +9,7 @@ use seccompiler::{
     SeccompRule, sock_filter,
 };
 
+use super::seccomp_32;
 use crate::error::{Error, Result};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -172,7 +173,7 @@ const GUEST_DENIED_OLD: &[c_long] = &[
 const GUEST_DENIED_OLD: &[c_long] = &[];
 
 /// Every way to make a namespace with `clone`.
-const NAMESPACES: &[libc::c_int] = &[
+pub(super) const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWNS,
     libc::CLONE_NEWUSER,
     libc::CLONE_NEWPID,
@@ -181,6 +182,17 @@ const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWUTS,
     libc::CLONE_NEWCGROUP,
 ];
+
+/// The only address families of a guest's program.
+pub(super) const FAMILIES: &[libc::c_int] = &[
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+
+/// `ioctl` requests that type into a terminal.
+pub(super) const TERMINAL: &[libc::c_int] = &[0x5412, 0x541c];
 
 /// `prctl` options that only concern the calling thread's name and its memory.
 const WORKER_PRCTL: &[libc::c_int] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
@@ -227,51 +239,51 @@ pub(crate) fn install_guest() -> Result<()> {
     rules.insert(libc::SYS_clone, clone);
     let family = |family: libc::c_int| condition(0, SeccompCmpOp::Ne, family);
     // Among the others are vsock and alg, which no network namespace confines.
-    let other = all_of(&[
-        family(libc::AF_UNIX)?,
-        family(libc::AF_INET)?,
-        family(libc::AF_INET6)?,
-        family(libc::AF_NETLINK)?,
-    ])?;
+    let mut others = Vec::new();
+    for allowed in FAMILIES {
+        others.push(family(*allowed)?);
+    }
+    let other = all_of(&others)?;
     rules.insert(libc::SYS_socket, vec![other.clone()]);
     rules.insert(libc::SYS_socketpair, vec![other]);
-    // Typing into a terminal.
-    rules.insert(
-        libc::SYS_ioctl,
-        vec![
-            all_of(&[condition(1, SeccompCmpOp::Eq, 0x5412)?])?,
-            all_of(&[condition(1, SeccompCmpOp::Eq, 0x541c)?])?,
-        ],
-    );
+    let mut terminal = Vec::new();
+    for request in TERMINAL {
+        terminal.push(all_of(&[equals(1, *request)?])?);
+    }
+    rules.insert(libc::SYS_ioctl, terminal);
     no_x32()?;
-    no_clone3()?;
-    apply(
-        rules,
-        SeccompAction::Errno(errno(libc::EPERM)),
-        SeccompAction::Allow,
-    )
+    let eperm = SeccompAction::Errno(errno(libc::EPERM));
+    let filters = [
+        program(
+            no_clone3_rules(),
+            SeccompAction::Errno(errno(libc::ENOSYS)),
+            SeccompAction::Allow,
+        )?,
+        program(rules, eperm, SeccompAction::Allow)?,
+    ];
+    for native in filters {
+        seccompiler::apply_filter(&seccomp_32::beside(native)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// `clone3` passes its flags in memory, where no filter sees them; "no such call" makes every C
 /// library fall back to `clone`.
 fn no_clone3() -> Result<()> {
-    let rules = Rules::from([(libc::SYS_clone3, Vec::new())]);
     apply(
-        rules,
+        no_clone3_rules(),
         SeccompAction::Errno(errno(libc::ENOSYS)),
         SeccompAction::Allow,
     )
 }
 
+fn no_clone3_rules() -> Rules {
+    Rules::from([(libc::SYS_clone3, Vec::new())])
+}
+
 /// The x32 ABI numbers the same calls from 2^30 on, past every list of numbers.
 #[cfg(target_arch = "x86_64")]
 fn no_x32() -> Result<()> {
-    let stmt = |code: u32, k: u32| sock_filter {
-        code: u16::try_from(code).unwrap_or(0),
-        jt: 0,
-        jf: 0,
-        k,
-    };
     let mut is_x32 = stmt(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1 << 30);
     is_x32.jf = 1;
     let program = vec![
@@ -290,11 +302,25 @@ fn no_x32() -> Result<()> {
     Ok(())
 }
 
+/// An instruction of the filter's machine, without jumps.
+pub(super) fn stmt(code: u32, k: u32) -> sock_filter {
+    sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt: 0,
+        jf: 0,
+        k,
+    }
+}
+
 fn apply(rules: Rules, on_match: SeccompAction, otherwise: SeccompAction) -> Result<()> {
+    let program = program(rules, on_match, otherwise)?;
+    seccompiler::apply_filter(&program).map_err(failed)
+}
+
+fn program(rules: Rules, on_match: SeccompAction, otherwise: SeccompAction) -> Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().map_err(failed)?;
     let filter = SeccompFilter::new(rules, otherwise, on_match, arch).map_err(failed)?;
-    let program: BpfProgram = filter.try_into().map_err(failed)?;
-    seccompiler::apply_filter(&program).map_err(failed)
+    filter.try_into().map_err(failed)
 }
 
 fn condition(argument: u8, operator: SeccompCmpOp, value: libc::c_int) -> Result<SeccompCondition> {
@@ -315,7 +341,7 @@ fn all_of(conditions: &[SeccompCondition]) -> Result<SeccompRule> {
     SeccompRule::new(conditions.to_vec()).map_err(failed)
 }
 
-fn errno(errno: libc::c_int) -> u32 {
+pub(super) fn errno(errno: libc::c_int) -> u32 {
     errno.cast_unsigned()
 }
 

@@ -296,6 +296,23 @@ pub struct Sources {
     /// What each initramfs would need appended, by its path.
     #[serde(default)]
     pub splices: BTreeMap<String, SpliceSource>,
+    /// What each initramfs holds, by its path: what a new one in its place must hold too.
+    #[serde(default)]
+    pub listings: BTreeMap<String, InitramfsListing>,
+}
+
+/// What an initramfs holds of what its boot depends on. Libraries are left out: they come with the
+/// programs, and their names change with every update.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitramfsListing {
+    /// Module files of its kernel: name, and path below the directory of modules.
+    pub modules: BTreeMap<String, String>,
+    /// Names of programs.
+    pub programs: BTreeSet<String>,
+    /// Configuration and hooks, by path in the archive, a leading `usr/` left out.
+    pub files: BTreeSet<String>,
+    /// The modules of dracut that made it, where it says so.
+    pub dracut: BTreeSet<String>,
 }
 
 /// What an initramfs would need appended so that its kernel finds a disk on every bus.
@@ -348,6 +365,7 @@ impl Sources {
             && self.dirs.is_empty()
             && self.links.is_empty()
             && self.splices.is_empty()
+            && self.listings.is_empty()
     }
 
     /// A gathered file's bytes.

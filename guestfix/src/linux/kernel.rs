@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use super::initramfs::{read::read_initramfs, splice};
+use super::initramfs::{read::read_initramfs, rebuild, splice};
 use super::modules::Modules;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
@@ -205,6 +205,8 @@ fn kernel(
             let drivers = wanted(facts, modules, &inside);
             let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
             facts.sources.splices.insert(path.display(), source);
+            let listing = read.contents.listing;
+            facts.sources.listings.insert(path.display(), listing);
             initramfs = Some(read.facts);
             break;
         }
@@ -269,6 +271,18 @@ fn place_of(name: &str, modules: &Modules, inside: &BTreeSet<String>) -> DriverA
 pub fn splice_source<'a>(facts: &'a Facts, kernel: &KernelFacts) -> Option<&'a SpliceSource> {
     let initramfs = kernel.initramfs.as_ref()?;
     facts.sources.splices.get(&initramfs.path)
+}
+
+/// The modules that the kernel of the initramfs at `path` mounts its root with.
+pub fn root_closure(facts: &Facts, path: &str) -> BTreeSet<String> {
+    let closures = facts
+        .sources
+        .splices
+        .get(path)
+        .map(|source| &source.closures);
+    let drivers = root_drivers(facts).iter();
+    let found = drivers.filter_map(|driver| closures?.get(*driver));
+    found.flatten().cloned().collect()
 }
 
 /// The drivers, and all they need, that this kernel lacks at the time it looks for the root on
@@ -336,6 +350,7 @@ fn gather_generators(tree: &Tree, facts: &mut Facts) -> Result<()> {
         "/etc/initramfs-tools/conf.d",
         "/etc/dracut.conf.d",
         "/usr/lib/dracut",
+        "/usr/lib/dracut/modules.d",
     ] {
         let path = GuestPath::new(dir);
         if tree.exists(&path)? {
@@ -348,7 +363,9 @@ fn gather_generators(tree: &Tree, facts: &mut Facts) -> Result<()> {
         "/etc/initramfs-tools/modules".to_owned(),
         "/etc/initramfs-tools/initramfs.conf".to_owned(),
         "/etc/dracut.conf".to_owned(),
+        rebuild::DRACUT_VERSION.to_owned(),
     ];
+    files.extend(rebuild::PROGRAMS.map(|(program, _)| program.to_owned()));
     for dir in ["/etc/initramfs-tools/conf.d", "/etc/dracut.conf.d"] {
         let names = facts.sources.dir(dir).iter().take(100);
         files.extend(names.map(|name| format!("{dir}/{name}")));

@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use serde_bytes::ByteBuf;
+
 use super::protocol::FatChange;
 use super::session::Session;
 use crate::apply::{Hands, ProgramEnd};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
-use crate::host::mounter::{MountReply, MountRequest, Outcome};
+use crate::host::fanotify::{How, Touched};
+use crate::host::mounter::{MountReply, MountRequest, Outcome, Product};
 use crate::host::sandbox::{End, Exit};
+use crate::host::scratch::ScratchFile;
 use crate::inspect::Facts;
 use crate::inspect::facts::MountFacts;
 use crate::plan::{Attrs, Member};
@@ -103,6 +107,24 @@ impl<'a> MountedGuest<'a> {
             }
         }
     }
+
+    fn program(
+        &mut self,
+        argv: &[String],
+        timeout_s: u32,
+        scratch: Vec<ScratchFile>,
+        product: Option<Product>,
+    ) -> Result<ProgramEnd> {
+        match self.session.mount(&MountRequest::Run {
+            argv: argv.to_vec(),
+            timeout_s,
+            scratch,
+            product,
+        })? {
+            MountReply::Ran { exit, touched } => Ok(program_end(&exit, touched, timeout_s)),
+            other => Err(unexpected(&other)),
+        }
+    }
 }
 
 fn unexpected(reply: &MountReply) -> Error {
@@ -160,26 +182,50 @@ impl Hands for MountedGuest<'_> {
     }
 
     fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
-        match self.session.mount(&MountRequest::Run {
-            argv: argv.to_vec(),
-            timeout_s,
-        })? {
-            MountReply::Ran(exit) => Ok(program_end(&exit, timeout_s)),
-            other => Err(unexpected(&other)),
-        }
+        self.program(argv, timeout_s, Vec::new(), None)
+    }
+
+    fn rebuild(
+        &mut self,
+        path: &GuestPath,
+        argv: &[String],
+        scratch: &[(String, String)],
+        product: &str,
+        timeout_s: u32,
+    ) -> Result<ProgramEnd> {
+        let files = scratch.iter().map(|(name, text)| ScratchFile {
+            name: name.clone(),
+            content: ByteBuf::from(text.as_bytes()),
+        });
+        let product = Product {
+            from: product.to_owned(),
+            to: path.clone(),
+        };
+        self.program(argv, timeout_s, files.collect(), Some(product))
     }
 }
 
-fn program_end(exit: &Exit, timeout_s: u32) -> ProgramEnd {
+fn program_end(exit: &Exit, touched: Touched, timeout_s: u32) -> ProgramEnd {
     let how = match exit.end {
         End::Code(code) => format!("exit {code}"),
         End::Signal(signal) => format!("ended by signal {signal}"),
         End::TimedOut => format!("still running after {timeout_s} s"),
+        End::OutOfMemory(bytes) => format!("needed more memory than {} MiB", bytes >> 20),
     };
-    let output = String::from_utf8_lossy(&exit.output).into_owned();
+    let paths = touched.paths.into_iter().map(|touch| {
+        let how = match touch.how {
+            How::Created => "created",
+            How::Changed => "changed",
+            How::Removed => "removed",
+        };
+        (touch.path, how)
+    });
     ProgramEnd {
         success: exit.success(),
         how,
-        output,
+        output: String::from_utf8_lossy(&exit.output).into_owned(),
+        touched: paths.collect(),
+        more: touched.more,
+        unseen: touched.unseen,
     }
 }

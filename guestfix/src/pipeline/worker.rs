@@ -19,7 +19,7 @@ use crate::host::channel::Channel;
 use crate::host::confine::{self, Limits};
 use crate::host::fuse;
 use crate::inspect::{self, Concern, GuestDisk, Inspected, Recognise};
-use crate::linux::initramfs::splice;
+use crate::linux::initramfs::{self, splice};
 use crate::plan::{self, Bus, Plan, Policy, Target};
 use crate::verify;
 use crate::volume::Volume;
@@ -200,12 +200,19 @@ impl Worker {
 
     fn verify(&mut self, root: &str, bus: Bus, mounts: bool) -> Result<Answer> {
         // The first inspection's caches must not answer for what was written since.
-        self.inspected = None;
+        let before = self.inspected.take().map(|inspected| inspected.facts);
         let after = self.inspect(Some(root), mounts)?;
         let target = Target::recommend(&after.facts, bus);
         let checks = (families::family(&after.facts.guest.family)?.checks)();
         let mut verdicts = verify::run(&checks, &after.facts, &target, after.reader);
         verdicts.push(self.heads.verdict(&Heads::of(&after.volumes)?));
+        if let Some(before) = before {
+            verdicts.push(initramfs::complete::verdict(
+                &before,
+                &after.facts,
+                after.reader,
+            ));
+        }
         let marks = after
             .volumes
             .iter()

@@ -107,6 +107,20 @@ pub enum Action {
         /// What the archive holds, parents before children.
         members: Vec<Member>,
     },
+    /// Makes an initramfs anew with a program of the guest, in the sandbox, and puts it in the old
+    /// one's place: owner, mode and the rest stay.
+    RebuildInitramfs {
+        /// The initramfs.
+        path: GuestPath,
+        /// Program (absolute) and arguments.
+        argv: Vec<String>,
+        /// Files that the program finds in [`SCRATCH`]: name and text.
+        scratch: Vec<(String, String)>,
+        /// Where the program leaves the image, below the sandbox's `/tmp`.
+        product: String,
+        /// Seconds until it is ended and counts as failed.
+        timeout_s: u32,
+    },
     /// Runs a program of the guest in the sandbox, with the guest's root as `/`.
     RunGuest {
         /// Program (absolute) and arguments.
@@ -115,6 +129,10 @@ pub enum Action {
         timeout_s: u32,
     },
 }
+
+/// The directory in the sandbox where a program finds the files that come with it. It is in memory
+/// and goes with the sandbox.
+pub const SCRATCH: &str = "/tmp/guestfix";
 
 /// One member of a cpio archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +166,7 @@ impl Action {
             Self::RemoveFile { .. } => "remove-file",
             Self::Symlink { .. } => "symlink",
             Self::AppendInitramfs { .. } => "append-initramfs",
+            Self::RebuildInitramfs { .. } => "rebuild-initramfs",
             Self::RunGuest { .. } => "run-guest-program",
         }
     }
@@ -159,7 +178,8 @@ impl Action {
             | Self::CopyFile { path, .. }
             | Self::RemoveFile { path }
             | Self::Symlink { path, .. }
-            | Self::AppendInitramfs { path, .. } => path.display(),
+            | Self::AppendInitramfs { path, .. }
+            | Self::RebuildInitramfs { path, .. } => path.display(),
             Self::RunGuest { argv, .. } => argv.first().cloned().unwrap_or_default(),
         }
     }
@@ -174,7 +194,10 @@ impl Change {
             path: action.path(),
             why: why.into(),
             diff: super::render::diff(&action, before),
-            opaque: matches!(action, Action::RunGuest { .. }),
+            opaque: matches!(
+                action,
+                Action::RunGuest { .. } | Action::RebuildInitramfs { .. }
+            ),
             optional: false,
             fallback: false,
             action: Some(action),

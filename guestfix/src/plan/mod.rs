@@ -6,7 +6,7 @@ pub mod policy;
 pub mod render;
 pub mod target;
 
-pub use change::{Action, Attrs, Change, Member, MemberKind};
+pub use change::{Action, Attrs, Change, Member, MemberKind, SCRATCH};
 pub use policy::{InitramfsMode, Policy};
 pub use target::{Bus, Target};
 

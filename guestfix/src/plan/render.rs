@@ -17,8 +17,30 @@ pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
         }
         Action::Symlink { path, target } => Some(format!("+ {path} -> {target}\n")),
         Action::AppendInitramfs { members, .. } => Some(listing(members)),
-        Action::RunGuest { argv, .. } => Some(format!("$ {}\n", argv.join(" "))),
+        Action::RebuildInitramfs { argv, scratch, .. } => Some(rebuild(argv, scratch)),
+        Action::RunGuest { argv, .. } => Some(command(argv)),
     }
+}
+
+/// A command line as one would type it.
+fn command(argv: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+~:=,@".contains(c);
+    let quoted = argv.iter().map(|arg| match arg.chars().all(plain) {
+        true if !arg.is_empty() => arg.clone(),
+        _ => format!("'{}'", arg.replace('\'', "'\\''")),
+    });
+    format!("$ {}\n", quoted.collect::<Vec<_>>().join(" "))
+}
+
+fn rebuild(argv: &[String], scratch: &[(String, String)]) -> String {
+    let mut out = command(argv);
+    for (name, text) in scratch {
+        let _ = writeln!(out, "with {}/{name}:", super::SCRATCH);
+        for line in text.lines() {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+    out
 }
 
 fn content_diff(path: &str, before: Option<&[u8]>, after: &[u8]) -> String {

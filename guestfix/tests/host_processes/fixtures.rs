@@ -14,12 +14,14 @@ use serde_bytes::ByteBuf;
 
 /// A directory with `/bin/sh`, a few tools and their libraries, as a guest has them.
 pub(crate) fn guest_tree(dir: &Path) {
-    for name in ["bin", "dev", "proc", "sys", "run", "tmp", "etc", "boot"] {
+    for name in [
+        "bin", "dev", "proc", "sys", "run", "tmp", "etc", "boot", "home", "opt",
+    ] {
         fs::create_dir_all(dir.join(name)).unwrap();
     }
     for tool in [
         "sh", "true", "cat", "ls", "sleep", "mknod", "mount", "id", "chown", "head", "ln", "chmod",
-        "env", "readlink",
+        "env", "readlink", "mv", "rm", "mkdir", "dd",
     ] {
         let path = ["/bin", "/usr/bin"]
             .iter()
@@ -57,6 +59,25 @@ pub(crate) fn ext4(megabytes: u32, tree: Option<&Path>) -> ByteBuf {
     }
     let made = command.arg(&image).arg(format!("{megabytes}m")).output();
     assert!(made.unwrap().status.success());
+    ByteBuf::from(fs::read(image).unwrap())
+}
+
+/// An empty filesystem of another kind, by its own `mkfs`.
+pub(crate) fn other(megabytes: u64, kind: &str) -> ByteBuf {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(megabytes << 20).unwrap();
+    let mut command = Command::new(format!("mkfs.{kind}"));
+    match kind {
+        // Only for its own test suite does it make filesystems as small as this.
+        "xfs" => command
+            .args(["-q", "-f"])
+            .envs(["TEST_DIR", "TEST_DEV", "QA_CHECK_FS"].map(|name| (name, "1"))),
+        _ => command.args(["-q", "-f", "--mixed"]),
+    };
+    let made = command.arg(&image).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
     ByteBuf::from(fs::read(image).unwrap())
 }
 

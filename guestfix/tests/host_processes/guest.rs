@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use guestfix::error::{Error, Result};
+use guestfix::host::fanotify::Touched;
 use guestfix::host::mounter::{MountReply, MountRequest, Outcome, call};
 use guestfix::host::sandbox::{End, Exit};
 use guestfix::host::{Channel, Child, fuse};
@@ -90,9 +91,13 @@ impl Guest {
     }
 
     pub(crate) fn mount(&self, number: u32, at: &str) -> Result<MountReply> {
+        self.mount_as(number, at, "ext4")
+    }
+
+    pub(crate) fn mount_as(&self, number: u32, at: &str, fstype: &str) -> Result<MountReply> {
         self.ask(MountRequest::Mount {
             volume: volume(number),
-            fstype: "ext4".into(),
+            fstype: fstype.into(),
             at: at.into(),
             from: "/".into(),
             read_only: false,
@@ -120,9 +125,13 @@ impl Guest {
     }
 
     pub(crate) fn run(&self, argv: &[&str], timeout_s: u32) -> Exit {
-        let argv = argv.iter().map(|arg| (*arg).to_owned()).collect();
-        match self.ask(MountRequest::Run { argv, timeout_s }).unwrap() {
-            MountReply::Ran(exit) => exit,
+        self.run_watched(argv, timeout_s).0
+    }
+
+    pub(crate) fn run_watched(&self, argv: &[&str], timeout_s: u32) -> (Exit, Touched) {
+        let request = run_request(argv, timeout_s);
+        match self.ask(request).unwrap() {
+            MountReply::Ran { exit, touched } => (exit, touched),
             other => panic!("{other:?}"),
         }
     }
@@ -165,6 +174,15 @@ impl Guest {
             FromWorker::Images(images, error) => (images, error),
             _ => panic!("no images"),
         }
+    }
+}
+
+pub(crate) fn run_request(argv: &[&str], timeout_s: u32) -> MountRequest {
+    MountRequest::Run {
+        argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
+        timeout_s,
+        scratch: Vec::new(),
+        product: None,
     }
 }
 

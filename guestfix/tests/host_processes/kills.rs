@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::fixtures::{assert_gone, leftovers, scratch, two_volumes};
-use crate::guest::{Guest, is_role, is_root, role};
+use crate::guest::{Guest, is_role, is_root, role, run_request};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Stage {
@@ -86,11 +86,7 @@ impl Guest {
             Stage::Running => {
                 tell();
                 let script = "(while :; do head -c 1000000 /dev/zero > /x; done) & sleep 100";
-                let argv = ["/bin/sh", "-c", script].map(str::to_owned).into();
-                self.ask(MountRequest::Run {
-                    argv,
-                    timeout_s: 100,
-                })?;
+                self.ask(run_request(&["/bin/sh", "-c", script], 100))?;
             }
             Stage::Unmounting => {
                 big.fill(1);

@@ -20,5 +20,7 @@ mod changes;
 mod fixtures;
 mod guest;
 mod kills;
+mod programs;
 mod sandbox;
+mod touched;
 mod worker;

@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead;
 
+use super::complete::{self, Sort};
 use super::cpio::{Damage, Entry, Reader};
 use super::devices;
+use crate::inspect::facts::InitramfsListing;
 use crate::linux::modules;
 
 /// Most names of one sort that are remembered; a distribution's largest initramfs has some
@@ -46,6 +48,8 @@ pub struct Contents {
     pub generator: Generator,
     /// A program that loads modules by alias is inside.
     pub loader: bool,
+    /// What a new one in its place must hold too.
+    pub listing: InitramfsListing,
     configs_size: usize,
 }
 
@@ -99,6 +103,9 @@ impl Generator {
     }
 }
 
+/// Where dracut lists the modules of its own that it used.
+const DRACUT_MODULES: [&str; 2] = ["usr/lib/dracut/modules.txt", "lib/dracut/modules.txt"];
+
 const LOADERS: [&str; 9] = [
     "sbin/modprobe",
     "usr/sbin/modprobe",
@@ -131,6 +138,7 @@ impl Contents {
             self.place(name, Place::Dir);
             return Ok(());
         }
+        self.list(name);
         if entry.is_link() {
             return self.take_link(name, entry, reader);
         }
@@ -154,6 +162,18 @@ impl Contents {
             && self.waits.len() < MAX_NAMES
         {
             self.waits.insert(name.to_owned(), device);
+        }
+    }
+
+    fn list(&mut self, name: &str) {
+        let listing = &mut self.listing;
+        if listing.programs.len().saturating_add(listing.files.len()) >= MAX_NAMES {
+            return;
+        }
+        match complete::sort(name) {
+            Some(Sort::Program(program)) => drop(listing.programs.insert(program.to_owned())),
+            Some(Sort::File(file)) => drop(listing.files.insert(file.to_owned())),
+            None => {}
         }
     }
 
@@ -193,6 +213,8 @@ impl Contents {
         if let Some(inside) = below_modules(name, version) {
             if let Some(module) = modules::name_of(inside) {
                 if self.modules.len() < MAX_NAMES {
+                    let listed = inside.to_owned();
+                    self.listing.modules.insert(module.clone(), listed);
                     self.modules.insert(module, name.to_owned());
                 }
             } else if inside.starts_with("modules.") && self.indexes.len() < 100 {
@@ -205,6 +227,13 @@ impl Contents {
                 let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
                 self.indexes.insert(name.to_owned(), text);
             }
+            return Ok(());
+        }
+        if DRACUT_MODULES.contains(&name) {
+            let text = reader.body(MAX_CONFIG)?.unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let names = text.split_whitespace().take(1000).map(str::to_owned);
+            self.listing.dracut.extend(names);
             return Ok(());
         }
         if devices::is_configuration(name)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The initramfs: read as the kernel reads it, kept where it holds the drivers, spliced where it
-//! lacks them. [`crate::linux::kernel`] gathers.
+//! lacks them, made anew by the guest's own tool where that is asked for or nothing else helps.
+//! [`crate::linux::kernel`] gathers.
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod check;
+pub mod complete;
 pub mod compress;
 pub mod contents;
 pub mod cpio;
@@ -13,6 +15,7 @@ pub mod keep;
 pub mod lz4;
 pub mod propose;
 pub mod read;
+pub mod rebuild;
 pub mod splice;
 
 pub use check::CHECKS;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Decides for every bootable kernel: keep its initramfs, splice it, or say why neither works.
+//! Decides for every bootable kernel: keep its initramfs, splice it, have it made anew, or say why
+//! none of them works.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,99 +24,148 @@ const RESERVE: u64 = 1 << 20;
 /// own next rebuild keep the drivers.
 pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
     let mut out = Proposal::default();
+    let mut rebuilds = Vec::new();
     let mut done = BTreeSet::new();
     let mut needed: BTreeMap<String, u64> = BTreeMap::new();
     for kernel in kernel::bootable(facts) {
         let path = kernel.initramfs.as_ref().map_or(&kernel.image, |i| &i.path);
-        if done.insert(path.clone()) {
-            of_kernel(facts, kernel, target, policy, &mut needed, &mut out);
+        if !done.insert(path.clone()) {
+            continue;
+        }
+        match of_kernel(facts, kernel, target, policy, &mut needed) {
+            Ok(Some(change)) if change.opaque => rebuilds.push(change),
+            Ok(change) => out.changes.extend(change),
+            Err((id, message)) => {
+                let category = match kernel::is_default(facts, kernel) {
+                    true => Category::Critical,
+                    false => Category::Warning,
+                };
+                out.concerns.push(Concern::new(category, id, message));
+            }
         }
     }
     out.extend(super::keep::propose(facts));
+    // The guest's own tools read the drop-ins.
+    out.changes.extend(rebuilds);
     out
 }
 
+/// A concern's identifier and message.
+type Problem = (&'static str, String);
+
+/// The change that this kernel's initramfs needs; `None` when it needs none.
 fn of_kernel(
     facts: &Facts,
     kernel: &KernelFacts,
     target: &Target,
     policy: &Policy,
     needed: &mut BTreeMap<String, u64>,
-    out: &mut Proposal,
-) {
-    let category = match kernel::is_default(facts, kernel) {
-        true => Category::Critical,
-        false => Category::Warning,
-    };
-    let mut concern = |id: &str, message: String| {
-        out.concerns.push(Concern::new(category, id, message));
-    };
+) -> Result<Option<Change>, Problem> {
     let version = &kernel.version;
-    let lacking = kernel::lacking(facts, kernel, target.disk_bus);
-    let nowhere = names(&lacking, |_, at| at == DriverAt::Missing);
+    let drivers = kernel::lacking(facts, kernel, target.disk_bus);
+    let nowhere = names(&drivers, |_, at| at == DriverAt::Missing);
     if !nowhere.is_empty() {
-        return concern(
+        return Err((
             "kernel-lacks-virtio",
             format!("kernel {version} has no {nowhere} at all; choose another disk bus or kernel"),
-        );
+        ));
     }
-    let drivers = lacking;
     let lacking = names(&drivers, |_, _| true);
     let Some(initramfs) = &kernel.initramfs else {
-        if !lacking.is_empty() {
-            concern(
-                "no-initramfs",
-                format!("kernel {version} has no initramfs and {lacking} are not built in"),
-            );
-        }
-        return;
+        let message = format!("kernel {version} has no initramfs and {lacking} are not built in");
+        return match lacking.is_empty() {
+            true => Ok(None),
+            false => Err(("no-initramfs", message)),
+        };
     };
+    let waits = vanishing(initramfs, target).next().is_some();
+    let why = match (&initramfs.damage, lacking.as_str()) {
+        (Some(damage), _) => format!("it cannot be read to its end: {damage}"),
+        (None, "") if !waits => return Ok(None),
+        (None, "") => {
+            format!("its configuration names devices that kernel {version} will not find")
+        }
+        (None, lacking) => format!("kernel {version} lacks {lacking} when it looks for its root"),
+    };
+    let rebuilt = |why: &str| {
+        if policy.no_guest_code {
+            return Err("no program of the guest is to be run".to_owned());
+        }
+        let action = super::rebuild::action(facts, kernel, initramfs)?;
+        Ok(Some(Change::new(TOPIC, why, action, None)))
+    };
+    if policy.initramfs == InitramfsMode::Rebuild {
+        let path = &initramfs.path;
+        let message = |no| format!("{path} is to be made anew, for {why}; but {no}");
+        return rebuilt(&why).map_err(|no| ("rebuild-not-possible", message(no)));
+    }
+    match spliced(facts, kernel, initramfs, &drivers, target, policy, needed) {
+        Ok(members) => {
+            let path = GuestPath::new(&initramfs.path);
+            let action = Action::AppendInitramfs { path, members };
+            Ok(Some(Change::new(TOPIC, why, action, None)))
+        }
+        Err(problem) if policy.initramfs == InitramfsMode::Auto && may_help(problem.0) => {
+            let why = format!("{why}; {}", problem.1);
+            rebuilt(&why).map_err(|no| (problem.0, format!("{}; {no}", problem.1)))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// What making the initramfs anew can help against.
+fn may_help(problem: &str) -> bool {
+    matches!(
+        problem,
+        "initramfs-damaged" | "splice-not-possible" | "initramfs-waits-for-device"
+    )
+}
+
+/// What to append.
+fn spliced(
+    facts: &Facts,
+    kernel: &KernelFacts,
+    initramfs: &InitramfsFacts,
+    drivers: &[(String, DriverAt)],
+    target: &Target,
+    policy: &Policy,
+    needed: &mut BTreeMap<String, u64>,
+) -> Result<Vec<Member>, Problem> {
+    let version = &kernel.version;
     if let Some(damage) = &initramfs.damage {
-        return concern(
+        return Err((
             "initramfs-damaged",
             format!("{} cannot be read to its end: {damage}", initramfs.path),
-        );
+        ));
     }
     let empty = SpliceSource::default();
     let source = kernel::splice_source(facts, kernel).unwrap_or(&empty);
-    if !lacking.is_empty() {
-        if let Err((id, message)) = may_splice(initramfs, source, policy, &lacking) {
-            return concern(id, message);
-        }
-        let gone = names(&drivers, |name, _| !copies(source, name));
+    if !drivers.is_empty() {
+        let lacking = names(drivers, |_, _| true);
+        may_splice(initramfs, source, policy, &lacking)?;
+        let gone = names(drivers, |name, _| !copies(source, name));
         if !gone.is_empty() {
-            return concern(
+            return Err((
                 "module-file-missing",
                 format!("the module files of {gone} for kernel {version} are gone from the guest"),
-            );
+            ));
         }
     }
     let (mut members, left) = overrides(facts, initramfs, source, target);
     if !left.is_empty() {
-        concern(
+        return Err((
             "initramfs-waits-for-device",
             format!(
                 "{} waits for {left}, which the new machine will not have",
                 initramfs.path
             ),
-        );
+        ));
     }
-    if !lacking.is_empty() {
+    if !drivers.is_empty() {
         members.extend(module_members(source));
     }
-    if members.is_empty() {
-        return;
-    }
-    if let Err(message) = room(facts, initramfs, source, &members, needed) {
-        return concern("boot-full", message);
-    }
-    let why = match lacking.as_str() {
-        "" => format!("its configuration names devices that kernel {version} will not find"),
-        lacking => format!("kernel {version} lacks {lacking} when it looks for its root"),
-    };
-    let path = GuestPath::new(&initramfs.path);
-    let action = Action::AppendInitramfs { path, members };
-    out.changes.push(Change::new(TOPIC, why, action, None));
+    room(facts, initramfs, source, &members, needed).map_err(|message| ("boot-full", message))?;
+    Ok(members)
 }
 
 fn copies(source: &SpliceSource, module: &str) -> bool {
@@ -134,18 +184,12 @@ fn may_splice(
     source: &SpliceSource,
     policy: &Policy,
     lacking: &str,
-) -> Result<(), (&'static str, String)> {
+) -> Result<(), Problem> {
     let path = &initramfs.path;
     match (policy.initramfs, &source.blocked) {
         (InitramfsMode::Keep, _) => Err((
             "initramfs-lacks-virtio",
             format!("{path} lacks {lacking} and is to be kept; use --initramfs auto"),
-        )),
-        (InitramfsMode::Rebuild, _) => Err((
-            "rebuild-not-available",
-            format!(
-                "{path} lacks {lacking} and rebuilding is not available; use --initramfs splice"
-            ),
         )),
         (_, Some(why)) => Err((
             "splice-not-possible",

@@ -78,7 +78,7 @@ fn keep_and_rebuild_say_why_they_do_not_work() {
     let (_, facts) = gathered(vmware_only());
     for (initramfs, want) in [
         (InitramfsMode::Keep, "initramfs-lacks-virtio"),
-        (InitramfsMode::Rebuild, "rebuild-not-available"),
+        (InitramfsMode::Rebuild, "rebuild-not-possible"),
     ] {
         let policy = Policy {
             initramfs,
