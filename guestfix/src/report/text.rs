@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{Readiness, Report};
-use crate::apply::ChangeOutcome;
+use crate::apply::{ChangeOutcome, ChangeReport};
 use crate::inspect::Concern;
 use crate::plan::Target;
 use crate::verify::{Outcome, Severity};
@@ -119,7 +119,10 @@ fn headline(readiness: Readiness) -> &'static str {
 
 fn changes(out: &mut String, report: &Report) {
     let _ = writeln!(out, "\nChanges");
-    for change in &report.changes {
+    // A package's removal touches hundreds of files: they are for the document.
+    let touched = |change: &&ChangeReport| change.kind == "touched";
+    let count = report.changes.iter().filter(touched).count();
+    for change in report.changes.iter().filter(|change| !touched(change)) {
         let _ = match &change.outcome {
             ChangeOutcome::Changed => {
                 writeln!(
@@ -138,6 +141,12 @@ fn changes(out: &mut String, report: &Report) {
                 writeln!(out, "  skipped     {} {}: {why}", change.kind, change.path)
             }
         };
+    }
+    if count > 0 {
+        let _ = writeln!(
+            out,
+            "  touched     {count} paths, by the guest's own programs; --format json lists them"
+        );
     }
 }
 
