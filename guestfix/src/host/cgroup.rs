@@ -253,7 +253,7 @@ mod tests {
         write(&places[0].own, "cgroup.subtree_control", "cpu memory pids").unwrap();
         let group = v2(&places, "guestfix-x", LIMITS).unwrap();
         let dir = top.path().join("own/guestfix-x");
-        assert_eq!(group.dirs, [dir.clone()]);
+        assert_eq!(group.dirs, std::slice::from_ref(&dir));
         assert_eq!(read(dir.join("memory.max")), "5242880");
         assert_eq!(read(dir.join("memory.swap.max")), "0");
         assert_eq!(read(dir.join("pids.max")), "7");

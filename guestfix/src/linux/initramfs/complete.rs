@@ -253,7 +253,8 @@ mod tests {
         listing.files.insert("cryptroot/crypttab".to_owned());
         let dm = "kernel/drivers/md/dm-mod.ko".to_owned();
         listing.modules.insert("dm_mod".to_owned(), dm);
-        let cases: [(&dyn Fn(&mut InitramfsListing), Severity, &str); 4] = [
+        type Loss<'a> = (&'a dyn Fn(&mut InitramfsListing), Severity, &'a str);
+        let cases: [Loss<'_>; 4] = [
             (
                 &|l| {
                     l.programs.remove("fsck.ext4");
