@@ -339,7 +339,7 @@ fn a_btrfs_is_mounted_once_and_its_clone_refused() {
     let image = files.path().join("image");
     std::fs::File::create(&image)
         .unwrap()
-        .set_len(128 << 20)
+        .set_len(112 << 20)
         .unwrap();
     let made = std::process::Command::new("mkfs.btrfs")
         .arg("-q")
@@ -350,21 +350,25 @@ fn a_btrfs_is_mounted_once_and_its_clone_refused() {
     }
     let image = ByteBuf::from(std::fs::read(image).unwrap());
     let (dir, _lock) = scratch();
-    let guest = Guest::new(vec![(volume(1), image)], dir.path());
-    let mount = |at: &str| {
+    let volumes = vec![(volume(1), image.clone()), (volume(2), image)];
+    let guest = Guest::new(volumes, dir.path());
+    let mount = |number: u32, at: &str| {
         guest.ask(MountRequest::Mount {
-            volume: volume(1),
+            volume: volume(number),
             fstype: "btrfs".into(),
             at: at.into(),
             from: "/".into(),
             read_only: false,
         })
     };
-    mount("/").unwrap();
+    mount(1, "/").unwrap();
     guest.write("/clone/x", None, b"kept").unwrap();
-    assert_eq!(code(mount("/clone")), "btrfs-mounted");
+    assert_eq!(code(mount(2, "/clone")), "btrfs-mounted");
+    // The same volume in a second place is the same mount.
+    mount(1, "/clone").unwrap();
+    assert_eq!(guest.read("/clone/clone/x").unwrap(), b"kept");
     guest.ask(MountRequest::Unmount).unwrap();
-    mount("/").unwrap();
+    mount(1, "/").unwrap();
     assert_eq!(guest.read("/clone/x").unwrap(), b"kept");
     guest.ask(MountRequest::Unmount).unwrap();
 }
