@@ -32,14 +32,15 @@ kvm_works() {
 }
 
 # vmware_machine IMG KERNEL WORK: sets `machine` to QEMU's arguments for a machine wired as ESXi wires one: the disk on a
-# PVSCSI adapter in slot 160, the network on a VMXNET3 adapter in slot 192 (hence ens192), VMware's SMBIOS strings and no
-# other hypervisor's name in CPUID: dracut adds virtio's drivers where it sees QEMU.
+# PVSCSI adapter in slot 160, the network on a VMXNET3 adapter in slot 192 (hence ens192), VMware's SMBIOS strings and
+# neither QEMU's nor KVM's name in CPUID or SMBIOS: dracut adds virtio's drivers where it reads one of them.
 vmware_machine() {
     # shellcheck disable=SC2054 # the commas are QEMU's
     machine=(-machine q35,vmport=on -m 1024 -nodefaults -vga std -display none -no-reboot
         # Native PCIe hotplug: its slot numbers are what udev names the network interfaces by.
         -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
         -smbios 'type=1,manufacturer=VMware,, Inc.,product=VMware Virtual Platform'
+        -smbios 'type=3,manufacturer=No Enclosure'
         -device pcie-root-port,id=slot160,slot=160,chassis=1
         -device pvscsi,id=scsi0,bus=slot160
         -drive "if=none,id=disk0,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=$1"
