@@ -83,6 +83,7 @@ season() {
     # A getty would hang up the serial line on the seasoning unit.
     timeout "${GUEST_SEASON_TIMEOUT:-1500}" qemu-system-x86_64 "${machine[@]}" -serial "file:$log" \
         -kernel "$kernel" -initrd "$initrd" -append "$(root_arguments) console=tty0 console=ttyS0 panic=-1 \
+systemd.default_device_timeout_sec=900 \
 systemd.wants=season.service systemd.mask=serial-getty@ttyS0.service" || rc=$?
     if ((rc != 0)) || ! grep -q '^season: done' "$log"; then
         mv "$log" "$kept"
