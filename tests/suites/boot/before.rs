@@ -60,11 +60,15 @@ pub fn fails_on_virtio(row: &Row) {
 /// The control: the guest is well, it only misses what VMware's machine gave it.
 pub fn boots_on_vmwares_hardware(row: &Row) {
     let guest = Guest::get(row.name);
-    let report = remembered(&guest, "pvscsi", || {
+    let label = match row.control {
+        Controller::Pvscsi => "pvscsi",
+        _ => "control",
+    };
+    let report = remembered(&guest, label, || {
         let dir = tempfile::tempdir().unwrap();
         let disk = startable_copy(row, &guest, dir.path());
         let mac = &guest.facts()["mac"];
-        boot_once(row, &disk, Controller::Pvscsi, NicModel::Vmxnet3, mac)
+        boot_once(row, &disk, row.control, NicModel::Vmxnet3, mac)
     });
     assert_eq!(report.result, BootResult::Booted, "{report:#?}");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guests that are proven, one row each.
 
-use guestfix::boot::Reason;
+use guestfix::boot::{Controller, Reason};
 use guestfix::inspect::facts::Firmware;
 
 /// One guest: how it fails before, and what it says of itself after.
@@ -13,6 +13,8 @@ pub struct Row {
     pub firmware: Firmware,
     /// What KubeVirt's machine shows of the guest as VMware leaves it.
     pub fails_by: &'static [Reason],
+    /// What its disk hangs on in the control: where the firmware can read it, and the guest has the driver from VMware.
+    pub control: Controller,
     /// Where its boot menu is.
     pub menu: Menu,
     /// The options of `convert` that are proven.
@@ -44,6 +46,7 @@ pub const BOOKWORM_BIOS_EXT4: Row = Row {
     name: "bookworm-bios-ext4",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
     menu: Menu {
         partition: 1,
         options: EXT4,
@@ -59,6 +62,8 @@ pub const TRIXIE_UEFI_XFS: Row = Row {
     name: "trixie-uefi-xfs",
     firmware: Firmware::Efi,
     fails_by: &[Reason::NoBootloader],
+    // Debian's OVMF reads no disk on VMware's SCSI controllers. VMware's machines have AHCI as well, for the CD-ROM.
+    control: Controller::Sata,
     menu: Menu {
         partition: 2,
         options: "nouuid",
@@ -74,6 +79,7 @@ pub const BULLSEYE_BTRFS: Row = Row {
     name: "bullseye-btrfs",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
     menu: Menu {
         partition: 2,
         options: "subvol=@",
@@ -89,6 +95,7 @@ pub const BOOKWORM_SPLIT: Row = Row {
     name: "bookworm-split",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
     menu: Menu {
         partition: 1,
         options: EXT4,
