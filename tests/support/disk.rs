@@ -20,6 +20,18 @@ pub enum Headers {
     Both,
 }
 
+/// Where partition `number` of `image` begins, and how long it is; both in bytes.
+pub fn partition(image: &Path, number: u32) -> (u64, u64) {
+    let table = tool::run("sfdisk", &[OsStr::new("--json"), image.as_ref()]);
+    let table: serde_json::Value = serde_json::from_str(&table).unwrap();
+    let node = format!("{}{number}", image.display());
+    let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
+    let found = partitions.iter().find(|one| one["node"] == *node);
+    let found = found.unwrap_or_else(|| panic!("no partition {number}: {table}"));
+    let bytes = |key: &str| found[key].as_u64().unwrap() * SECTOR;
+    (bytes("start"), bytes("size"))
+}
+
 /// 1 MiB that looks like no disk: neither partition table nor filesystem nor image format.
 pub fn not_a_disk(dir: &Path) -> PathBuf {
     let path = dir.join("not-a-disk.img");
@@ -278,6 +290,14 @@ mod tests {
         let replayed = Mounted::new(&image, FIRST_PARTITION, &dir.path().join("mnt"));
         let content = fs::read_to_string(replayed.path().join(JOURNALED_FILE)).unwrap();
         assert_eq!(content, "durable\n");
+    }
+
+    #[test]
+    fn a_partition_is_found_by_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = two_oses(dir.path());
+        assert_eq!(partition(&image, 1), (FIRST_PARTITION, 31 * MIB));
+        assert_eq!(partition(&image, 2), (32 * MIB, 32 * MIB));
     }
 
     #[test]

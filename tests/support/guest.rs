@@ -10,7 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The guests that have a recipe.
-pub const NAMES: &[&str] = &["bookworm-bios-ext4", "bookworm-cloud"];
+pub const NAMES: &[&str] = &[
+    "bookworm-bios-ext4",
+    "bookworm-cloud",
+    "bookworm-split",
+    "bullseye-btrfs",
+    "trixie-uefi-xfs",
+];
 
 /// One built guest: a raw disk image nobody may write to. Work on a [`Guest::fresh_copy`].
 #[derive(Debug, Clone)]
@@ -93,15 +99,21 @@ pub fn image_path(name: &str) -> PathBuf {
     cache_dir().join(format!("{name}-{hash}.img"))
 }
 
-/// The first 16 hex digits of the SHA-256 of everything that the image follows from: the shared functions and every
-/// file of the recipe, each by name, length and content.
+/// The first 16 hex digits of the SHA-256 of everything that the image follows from: the shared files and every file of
+/// the recipe, each by name, length and content.
 ///
 /// # Errors
 /// When there is no such recipe.
 pub fn recipe_hash(name: &str) -> io::Result<String> {
     let guests = guests_dir();
-    let mut files = vec![guests.join("common.sh")];
+    let mut files = Vec::new();
     collect_files(&guests.join(name), &mut files)?;
+    for entry in fs::read_dir(&guests)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push(entry.path());
+        }
+    }
     files.sort();
     let mut hasher = Sha256::new();
     for file in files {

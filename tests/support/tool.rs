@@ -46,10 +46,15 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Needs root and a loop device.
+    /// An ext4 filesystem. Needs root and a loop device.
     pub fn new(image: &Path, offset: u64, point: &Path) -> Self {
+        Self::with(image, offset, "noinit_itable,nodiscard", point)
+    }
+
+    /// Any filesystem, with mount options. Needs root and a loop device.
+    pub fn with(image: &Path, offset: u64, options: &str, point: &Path) -> Self {
         std::fs::create_dir_all(point).unwrap();
-        let options = format!("loop,offset={offset},noinit_itable,nodiscard");
+        let options = format!("loop,offset={offset},{options}");
         run(
             "mount",
             &[

@@ -9,27 +9,27 @@ guest_name=bookworm-cloud
 guest_suite=bookworm
 guest_packages=linux-image-amd64,systemd-sysv,udev,dbus,iproute2,kmod,e2fsprogs,fdisk,grub-pc,initramfs-tools,zstd,qemu-guest-agent
 guest_size_mib=2048
-guest_swap_mib=0
-guest_disk_id=0x61c07d2e
-guest_root_uuid=8c1de0f2-7a35-4d0f-8c3e-52b1f0d40b01
-guest_swap_uuid=
+guest_firmware=bios
+guest_table='label: dos
+label-id: 0x61c07d2e
+start=2048, type=83, bootable'
+guest_volumes=('1 ext4 8c1de0f2-7a35-4d0f-8c3e-52b1f0d40b01 /')
 guest_mac=00:50:56:8a:12:02
 
 guest_customize() {
     local root=$1
-    sed -i -e 's/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=1/' \
-        -e 's/^GRUB_CMDLINE_LINUX_DEFAULT=.*/GRUB_CMDLINE_LINUX_DEFAULT=""/' \
+    sed -i -e 's/^GRUB_CMDLINE_LINUX_DEFAULT=.*/GRUB_CMDLINE_LINUX_DEFAULT=""/' \
         -e 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=tty0 console=ttyS0,115200"/' \
         -e 's/^#\?GRUB_TERMINAL=.*/GRUB_TERMINAL="console serial"/' "$root/etc/default/grub"
     printf 'GRUB_SERIAL_COMMAND="serial --speed=115200"\n' >>"$root/etc/default/grub"
     printf 'grub-pc grub-pc/install_devices_empty boolean true\n' | chroot "$root" debconf-set-selections
     chroot "$root" systemctl --quiet enable systemd-networkd
-    chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer systemd-networkd-wait-online.service
+    chroot "$root" systemctl --quiet mask systemd-networkd-wait-online.service
 }
 
 guest_expect() {
     grep -qx 'initramfs_vmw_pvscsi=yes' "$1" && grep -qx 'initramfs_virtio_blk=yes' "$1" &&
-        grep -qx 'initramfs_virtio_scsi=yes' "$1" && grep -q "root=UUID=$guest_root_uuid .*console=ttyS0" "$1"
+        grep -qx 'initramfs_virtio_scsi=yes' "$1" && grep -q "root=UUID=8c1de0f2-7a35-4d0f-8c3e-52b1f0d40b01 .*console=ttyS0" "$1"
 }
 
 guest_build "$@"

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the converted guest says of itself on KubeVirt's machine, and that undo gives every byte back.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use guestfix::boot::{self, BootResult, Controller, NicModel, Session};
+use tests::cli::Cli;
+use tests::digest::sha256_of_file;
+use tests::guest::Guest;
+
+use crate::row::Row;
+use crate::{machine, watch};
+
+/// How long a command in the guest may take: the slowest waits for the end of its start-up.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A converted copy of a guest.
+#[derive(Debug)]
+pub struct Converted {
+    _dir: tempfile::TempDir,
+    pub disk: PathBuf,
+    pub state: PathBuf,
+    original: String,
+}
+
+impl Converted {
+    pub fn new(guest: &Guest, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = guest.fresh_copy(dir.path());
+        let state = dir.path().join("state");
+        let original = sha256_of_file(&disk);
+        Cli::new("convert", &[&disk], &state)
+            .args(options)
+            .run()
+            .expect(0);
+        Self {
+            _dir: dir,
+            disk,
+            state,
+            original,
+        }
+    }
+
+    fn undo(&self) {
+        Cli::new("undo", &[&self.disk], &self.state).run().expect(0);
+        assert_eq!(sha256_of_file(&self.disk), self.original);
+    }
+}
+
+/// Every pair of `modes` and `buses` where `full`; otherwise each mode once, on alternating buses.
+pub fn pairs<'a>(modes: &'a [&'a [&'a str]], full: bool) -> Vec<(&'a [&'a str], Controller)> {
+    const BUSES: [Controller; 3] = [Controller::Virtio, Controller::Scsi, Controller::Sata];
+    if full {
+        let every = modes.iter().flat_map(|mode| BUSES.map(|bus| (*mode, bus)));
+        return every.collect();
+    }
+    let buses = BUSES.iter().take(2).cycle();
+    modes.iter().copied().zip(buses.copied()).collect()
+}
+
+/// Each pair of mode and bus: converted, booted, asked, undone.
+pub fn boots_on_virtio_and_undo_is_exact(row: &Row) {
+    let guest = Guest::get(row.name);
+    let mac = &guest.facts()["mac"];
+    for (mode, bus) in pairs(row.modes, crate::full()) {
+        println!("{}: {mode:?} on {bus:?}", row.name);
+        let converted = Converted::new(&guest, mode);
+        boots_and_behaves(row, &converted.disk, bus, mac);
+        converted.undo();
+    }
+}
+
+fn boots_and_behaves(row: &Row, disk: &Path, controller: Controller, mac: &str) {
+    let before = sha256_of_file(disk);
+    let machine = machine(row, disk, controller, NicModel::Virtio, mac);
+    let mut session = Session::start(&machine).unwrap();
+    let report = boot::watch(&mut session, &watch(), &mut |_| {}).unwrap();
+    assert_eq!(
+        report.result,
+        BootResult::Booted,
+        "{controller:?}: {report:#?}"
+    );
+    println!(
+        "{controller:?}: booted in {:.0} s ({:?})",
+        report.seconds, report.accel
+    );
+    behaves(row, &mut session, controller);
+    drop(session);
+    assert_eq!(sha256_of_file(disk), before, "a boot proof writes nothing");
+}
+
+fn behaves(row: &Row, session: &mut Session, controller: Controller) {
+    session.log_in("root", "guestfix", PATIENCE).unwrap();
+    ask(session, "export SYSTEMD_COLORS=0 SYSTEMD_PAGER=");
+    let state = ask(session, "systemctl is-system-running --wait");
+    let failed = ask(session, "systemctl --failed --no-legend --plain");
+    assert_eq!(failed, "", "no unit failed");
+    assert_eq!(state, "running");
+    let address = ask(session, "ip -br -4 addr show dev ens192");
+    assert!(
+        address.contains("192.0.2.10/24"),
+        "the interface kept its name and address: {address}\n{}",
+        ask(session, "ip addr")
+    );
+    let name = match controller {
+        Controller::Virtio => "vda",
+        _ => "sda",
+    };
+    for (point, source) in row.mounts {
+        let mounted = ask(session, &format!("findmnt -no SOURCE {point}"));
+        // An automount shows beside what it mounted.
+        let last = mounted.lines().last().unwrap_or_default();
+        assert_eq!(last, format!("/dev/{name}{source}"), "{point}");
+    }
+    let swap = ask(session, "swapon --show=NAME --noheadings");
+    assert_eq!(swap, format!("/dev/{name}{}", row.swap), "swap is in use");
+}
+
+/// What a command in the guest prints.
+fn ask(session: &mut Session, command: &str) -> String {
+    session.command(command, PATIENCE).unwrap().1
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the unconverted guest shows: on KubeVirt's machine, and on VMware's hardware as the control.
+//!
+//! This follows from the guest alone, so it is run once for each built guest and kept beside it.
+
+use std::path::{Path, PathBuf};
+
+use guestfix::boot::{self, BootReport, BootResult, Controller, NicModel};
+use guestfix::inspect::facts::Firmware;
+use tests::disk;
+use tests::guest::Guest;
+use tests::tool::{self, Mounted};
+
+use crate::row::Row;
+use crate::{machine, watch};
+
+/// The boot of an unconverted guest, from the cache where it was already seen.
+fn remembered(guest: &Guest, label: &str, run: impl FnOnce() -> BootReport) -> BootReport {
+    let kept = guest.path().with_extension(format!("before-{label}.json"));
+    if let Ok(text) = std::fs::read(&kept) {
+        return serde_json::from_slice(&text).unwrap();
+    }
+    let report = run();
+    // No evidence is nothing to remember: the next run looks again.
+    if report.result != BootResult::Inconclusive {
+        std::fs::write(kept, serde_json::to_vec_pretty(&report).unwrap()).unwrap();
+    }
+    report
+}
+
+fn boot_once(
+    row: &Row,
+    disk: &Path,
+    controller: Controller,
+    nic: NicModel,
+    mac: &str,
+) -> BootReport {
+    let machine = machine(row, disk, controller, nic, mac);
+    boot::run(&machine, &watch(), &mut |_| {}).unwrap()
+}
+
+/// The guest fails on both of KubeVirt's buses, by evidence.
+pub fn fails_on_virtio(row: &Row) {
+    let guest = Guest::get(row.name);
+    let mac = &guest.facts()["mac"];
+    for (controller, label) in [(Controller::Virtio, "virtio"), (Controller::Scsi, "scsi")] {
+        let report = remembered(&guest, label, || {
+            boot_once(row, guest.path(), controller, NicModel::Virtio, mac)
+        });
+        let reason = report
+            .reason
+            .filter(|_| report.result == BootResult::Failed);
+        assert!(
+            reason.is_some_and(|reason| row.fails_by.contains(&reason)),
+            "{label}: {report:#?}"
+        );
+    }
+}
+
+/// The control: the guest is well, it only misses what VMware's machine gave it.
+pub fn boots_on_vmwares_hardware(row: &Row) {
+    let guest = Guest::get(row.name);
+    let label = match row.control {
+        Controller::Pvscsi => "pvscsi",
+        _ => "control",
+    };
+    let report = remembered(&guest, label, || {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = startable_copy(row, &guest, dir.path());
+        let mac = &guest.facts()["mac"];
+        boot_once(row, &disk, row.control, NicModel::Vmxnet3, mac)
+    });
+    assert_eq!(report.result, BootResult::Booted, "{report:#?}");
+}
+
+/// With UEFI, a missing boot loader hides that the initramfs lacks the driver as well.
+pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
+    let guest = Guest::get(row.name);
+    let report = remembered(&guest, "virtio-with-loader", || {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = startable_copy(row, &guest, dir.path());
+        let mac = &guest.facts()["mac"];
+        boot_once(row, &disk, Controller::Virtio, NicModel::Virtio, mac)
+    });
+    assert_eq!(report.result, BootResult::Failed, "{report:#?}");
+    let reason = serde_json::to_value(report.reason).unwrap();
+    assert!(
+        reason == "no-root" || reason == "emergency-shell",
+        "{report:#?}"
+    );
+}
+
+/// A copy that can be started and watched without VMware. Two things differ from the guest, and the initramfs and the
+/// root are not among them: a guest without a serial console shows its login prompt as pixels only, so the menu tells
+/// the kernel to use one as well; and VMware keeps the UEFI boot entry outside the disk, so the guest's own loader is put
+/// where firmware looks without one.
+fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> PathBuf {
+    let disk = guest.fresh_copy(dir);
+    let offset = disk::partition(&disk, row.menu.partition).0;
+    let mounted = Mounted::with(&disk, offset, row.menu.options, &dir.join("mnt"));
+    let menu = mounted.path().join(row.menu.path);
+    let text = std::fs::read_to_string(&menu).unwrap();
+    std::fs::write(&menu, with_serial_console(&text)).unwrap();
+    drop(mounted);
+    if row.firmware == Firmware::Efi {
+        add_fallback_loader(&disk, dir);
+    }
+    disk
+}
+
+fn with_serial_console(menu: &str) -> String {
+    let lines = menu.lines().map(|line| {
+        let kernel = line.trim_start().starts_with("linux\t");
+        format!("{line}{}\n", if kernel { " console=ttyS0" } else { "" })
+    });
+    let seen: String = lines.collect();
+    assert!(seen.contains("console=ttyS0"), "{menu}");
+    seen
+}
+
+/// Copies the guest's shim and GRUB within its ESP, the disk's first partition. There may be no FAT driver here.
+fn add_fallback_loader(disk: &Path, dir: &Path) {
+    let esp = format!("{}@@{}", disk.display(), disk::partition(disk, 1).0);
+    tool::run("mmd", &["-i", &esp, "::/EFI/BOOT"]);
+    for (from, to) in [
+        ("shimx64.efi", "BOOTX64.EFI"),
+        ("grubx64.efi", "grubx64.efi"),
+    ] {
+        let between = dir.join(from).display().to_string();
+        tool::run(
+            "mcopy",
+            &["-i", &esp, &format!("::/EFI/debian/{from}"), &between],
+        );
+        tool::run(
+            "mcopy",
+            &["-i", &esp, &between, &format!("::/EFI/BOOT/{to}")],
+        );
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The proof: real guests in QEMU, wired as KubeVirt wires them. Each guest fails before by evidence,
+//! boots on VMware's own hardware as the control, and boots after.
+//!
+//! `GUESTFIX_FULL` runs every mode on every bus; otherwise modes and buses are paired.
+
+mod after;
+mod before;
+mod row;
+
+use std::path::Path;
+use std::time::Duration;
+
+use guestfix::boot::{Controller, Drive, Machine, Network, Nic, NicModel, Watch};
+use tests::cli::Cli;
+use tests::guest::Guest;
+
+use after::Converted;
+use row::Row;
+
+const CLOUD: &str = "bookworm-cloud";
+const TIMEOUT: Duration = Duration::from_secs(420);
+
+fn full() -> bool {
+    std::env::var("GUESTFIX_FULL").is_ok_and(|full| !full.is_empty())
+}
+
+fn machine(row: &Row, disk: &Path, bus: Controller, model: NicModel, mac: &str) -> Machine {
+    let mut machine = Machine::new(row.firmware, bus, vec![Drive::raw(disk)]);
+    machine.nics = vec![Nic {
+        model,
+        mac: Some(mac.to_owned()),
+    }];
+    machine.network = Network::None;
+    machine
+}
+
+fn watch() -> Watch {
+    Watch {
+        timeout: TIMEOUT,
+        screenshot: None,
+    }
+}
+
+/// The three proofs of each row, in a module of its name.
+macro_rules! proofs {
+    ($($guest:ident: $row:ident),+ $(,)?) => {$(
+        mod $guest {
+            use crate::row::$row;
+            use crate::{after, before};
+
+            #[test]
+            fn boots_on_vmwares_hardware() {
+                before::boots_on_vmwares_hardware(&$row);
+            }
+
+            #[test]
+            fn fails_on_virtio_before() {
+                before::fails_on_virtio(&$row);
+            }
+
+            #[test]
+            fn boots_on_virtio_after_and_undo_is_exact() {
+                after::boots_on_virtio_and_undo_is_exact(&$row);
+            }
+        }
+    )+};
+}
+
+proofs! {
+    bookworm_bios_ext4: BOOKWORM_BIOS_EXT4,
+    bookworm_split: BOOKWORM_SPLIT,
+    bullseye_btrfs: BULLSEYE_BTRFS,
+    trixie_uefi_xfs: TRIXIE_UEFI_XFS,
+}
+
+#[test]
+fn a_boot_loader_alone_does_not_help_the_uefi_guest() {
+    before::fails_on_virtio_for_want_of_a_driver(&row::TRIXIE_UEFI_XFS);
+}
+
+#[test]
+fn the_cloud_guest_boots_with_the_initramfs_it_had() {
+    let converted = Converted::new(&Guest::get(CLOUD), &["--initramfs", "keep"]);
+    let report = Cli::new("boot", &[&converted.disk], &converted.state)
+        .run()
+        .expect(0);
+    assert_eq!(report["result"], "booted", "{report}");
+}

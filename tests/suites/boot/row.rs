@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The guests that are proven, one row each.
+
+use guestfix::boot::{Controller, Reason};
+use guestfix::inspect::facts::Firmware;
+
+/// One guest: how it fails before, and what it says of itself after.
+#[derive(Debug)]
+pub struct Row {
+    /// Its recipe.
+    pub name: &'static str,
+    /// What starts it.
+    pub firmware: Firmware,
+    /// What KubeVirt's machine shows of the guest as VMware leaves it.
+    pub fails_by: &'static [Reason],
+    /// What its disk hangs on in the control: where the firmware can read it, and the guest has the driver from VMware.
+    pub control: Controller,
+    /// Where its boot menu is.
+    pub menu: Menu,
+    /// The options of `convert` that are proven.
+    pub modes: &'static [&'static [&'static str]],
+    /// What is mounted where: the mount point, and the source behind the disk's name.
+    pub mounts: &'static [(&'static str, &'static str)],
+    /// The swap partition's number.
+    pub swap: u32,
+}
+
+/// The file with GRUB's menu.
+#[derive(Debug)]
+pub struct Menu {
+    /// The partition's number.
+    pub partition: u32,
+    /// What mounting it needs.
+    pub options: &'static str,
+    /// The path in there.
+    pub path: &'static str,
+}
+
+const NO_ROOT: &[Reason] = &[Reason::NoRoot, Reason::EmergencyShell];
+const EXT4: &str = "noinit_itable,nodiscard";
+const SPLICE: &[&str] = &["--initramfs", "splice"];
+const REBUILD: &[&str] = &["--initramfs", "rebuild"];
+
+/// Everything names `/dev/sda`.
+pub const BOOKWORM_BIOS_EXT4: Row = Row {
+    name: "bookworm-bios-ext4",
+    firmware: Firmware::Bios,
+    fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
+    menu: Menu {
+        partition: 1,
+        options: EXT4,
+        path: "boot/grub/grub.cfg",
+    },
+    modes: &[SPLICE, &["--no-guest-code"], REBUILD],
+    mounts: &[("/", "1")],
+    swap: 5,
+};
+
+/// The firmware does not even find the boot loader.
+pub const TRIXIE_UEFI_XFS: Row = Row {
+    name: "trixie-uefi-xfs",
+    firmware: Firmware::Efi,
+    fails_by: &[Reason::NoBootloader],
+    // Debian's OVMF reads no disk on VMware's SCSI controllers. VMware's machines have AHCI as well, for the CD-ROM.
+    control: Controller::Sata,
+    menu: Menu {
+        partition: 2,
+        options: "nouuid",
+        path: "boot/grub/grub.cfg",
+    },
+    modes: &[REBUILD, SPLICE],
+    mounts: &[("/", "2"), ("/boot/efi", "1")],
+    swap: 3,
+};
+
+/// The root is a subvolume, and not the only one that looks like a root.
+pub const BULLSEYE_BTRFS: Row = Row {
+    name: "bullseye-btrfs",
+    firmware: Firmware::Bios,
+    fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
+    menu: Menu {
+        partition: 2,
+        options: "subvol=@",
+        path: "boot/grub/grub.cfg",
+    },
+    modes: &[SPLICE, REBUILD],
+    mounts: &[("/", "2[/@]"), ("/home", "2[/@home]")],
+    swap: 3,
+};
+
+/// The initramfs mounts `/usr` by the root's fstab.
+pub const BOOKWORM_SPLIT: Row = Row {
+    name: "bookworm-split",
+    firmware: Firmware::Bios,
+    fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
+    menu: Menu {
+        partition: 1,
+        options: EXT4,
+        path: "grub/grub.cfg",
+    },
+    modes: &[REBUILD, SPLICE],
+    mounts: &[("/", "2"), ("/boot", "1"), ("/usr", "5")],
+    swap: 6,
+};
