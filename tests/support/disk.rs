@@ -86,6 +86,10 @@ pub fn two_oses(dir: &Path) -> PathBuf {
         tiny_os(dir, "two-a", "first"),
         tiny_os(dir, "two-b", "second"),
     );
+    for file in ["etc/fstab", "boot/grub/grub.cfg"] {
+        let text = fs::read_to_string(two.join(file)).unwrap();
+        fs::write(two.join(file), text.replace("/dev/sda1", "/dev/sda2")).unwrap();
+    }
     put_ext4(&path, 2048 * SECTOR, 31 * MIB, &one);
     put_ext4(&path, 65536 * SECTOR, 32 * MIB, &two);
     path
