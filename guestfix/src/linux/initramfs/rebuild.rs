@@ -38,6 +38,8 @@ pub const STACK: [&str; 11] = [
 
 /// Seconds that the tool may take. A generic initramfs takes it some ten.
 const TIMEOUT: u32 = 900;
+/// Where it leaves what it made: not in [`SCRATCH`], which is there only when something lies in it.
+const PRODUCT: &str = "/tmp/initramfs";
 /// Name of the script that calls mkinitramfs.
 const SCRIPT_NAME: &str = "rebuild";
 
@@ -107,14 +109,10 @@ pub fn action(
     if kernel.modules_dir.is_none() {
         return Err(format!("the modules of kernel {} are gone", kernel.version));
     }
-    let product = format!("{SCRATCH}/initramfs");
     let (argv, scratch) = match *name {
-        "dracut" => (
-            dracut(facts, program, kernel, initramfs, &product),
-            Vec::new(),
-        ),
+        "dracut" => (dracut(facts, program, kernel, initramfs), Vec::new()),
         _ => (
-            mkinitramfs(facts, program, kernel, &product),
+            mkinitramfs(facts, program, kernel),
             vec![(SCRIPT_NAME.to_owned(), SCRIPT.to_owned())],
         ),
     };
@@ -122,16 +120,16 @@ pub fn action(
         path: GuestPath::new(&initramfs.path),
         argv,
         scratch,
-        product,
+        product: PRODUCT.to_owned(),
         timeout_s: TIMEOUT,
     })
 }
 
-fn mkinitramfs(facts: &Facts, program: &str, kernel: &KernelFacts, product: &str) -> Vec<String> {
+fn mkinitramfs(facts: &Facts, program: &str, kernel: &KernelFacts) -> Vec<String> {
     let script = format!("{SCRATCH}/{SCRIPT_NAME}");
     let types = types(facts).join(",");
     let version = kernel.version.as_str();
-    ["/bin/sh", &script, program, version, product, &types]
+    ["/bin/sh", &script, program, version, PRODUCT, &types]
         .map(str::to_owned)
         .into()
 }
@@ -156,7 +154,6 @@ fn dracut(
     program: &str,
     kernel: &KernelFacts,
     initramfs: &InitramfsFacts,
-    product: &str,
 ) -> Vec<String> {
     let version = facts
         .sources
@@ -180,7 +177,7 @@ fn dracut(
     if !stack.is_empty() {
         argv.extend(["--add".to_owned(), stack.join(" ")]);
     }
-    let last = ["--tmpdir", "/tmp", "--kver", &kernel.version, product];
+    let last = ["--tmpdir", "/tmp", "--kver", &kernel.version, PRODUCT];
     argv.extend(last.map(str::to_owned));
     argv
 }
