@@ -84,6 +84,24 @@ impl Drop for Mounted {
     }
 }
 
+/// Whether this machine's kernel mounts what lies at `offset` of `image`. `point` lends a place.
+pub fn can_mount(image: &Path, offset: u64, point: &Path) -> bool {
+    let options = format!("loop,ro,offset={offset}");
+    let args = [
+        OsStr::new("-o"),
+        options.as_ref(),
+        image.as_ref(),
+        point.as_ref(),
+    ];
+    let mounted = Command::new("mount").args(args).output().unwrap();
+    mounted.status.success()
+        && Command::new("umount")
+            .arg(point)
+            .status()
+            .unwrap()
+            .success()
+}
+
 /// A loop device over a whole image, until dropped.
 #[derive(Debug)]
 pub struct LoopDevice {
@@ -94,7 +112,19 @@ impl LoopDevice {
     /// Needs root.
     pub fn new(image: &Path) -> Self {
         let args = [OsStr::new("--find"), "--show".as_ref(), image.as_ref()];
-        let path = run("losetup", &args);
+        Self::attached(&args)
+    }
+
+    /// Over a part of it, both in bytes. Needs root.
+    pub fn part(image: &Path, offset: u64, len: u64) -> Self {
+        let (offset, len) = (format!("--offset={offset}"), format!("--sizelimit={len}"));
+        let args = [OsStr::new("--find"), "--show".as_ref()];
+        let place = [offset.as_ref(), len.as_ref(), image.as_ref()];
+        Self::attached(&[&args[..], &place[..]].concat())
+    }
+
+    fn attached(args: &[&OsStr]) -> Self {
+        let path = run("losetup", args);
         Self {
             path: path.trim_end().into(),
         }
