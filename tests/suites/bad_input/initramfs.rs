@@ -61,8 +61,7 @@ fn nearly_full(free: u64, edit: impl FnOnce(&Path)) -> (Case, SmallDisk) {
 fn a_full_boot_says_what_is_needed_and_what_there_is() {
     let (case, _) = nearly_full(100, |_| {});
     for verb in ["plan", "convert"] {
-        let code = if verb == "plan" { 0 } else { 1 };
-        let document = case.unharmed(verb, &[], code);
+        let document = case.unharmed(verb, &[], 1);
         let told = concern(&document, "boot-full");
         let numbers: Vec<u64> = told
             .split(' ')
