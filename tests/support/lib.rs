@@ -14,6 +14,7 @@ pub mod cli;
 pub mod digest;
 pub mod disk;
 pub mod guest;
+pub mod planted;
 pub mod small;
 pub mod tool;
 

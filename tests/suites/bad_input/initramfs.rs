@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tests::case::{Case, changes, concern};
 use tests::disk::{leave_free, partition};
-use tests::small::{Filesystem, INITRAMFS, KERNEL, Small, SmallDisk, set_tool};
+use tests::planted::set_tool;
+use tests::small::{Filesystem, INITRAMFS, KERNEL, Small, SmallDisk};
 
 fn cut(tree: &Path) {
     let image = OpenOptions::new().write(true).open(tree.join(INITRAMFS));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::case::{Case, changes, processes};
-use tests::small::{Filesystem, Small, set_tool};
+use tests::planted::{copy_program, set_tool};
+use tests::small::{Filesystem, Small};
 
 /// Ends as a tool that has done its work.
 const WORK: &str = "while [ $# -gt 1 ]; do if [ \"$1\" = -o ]; then out=$2; fi; shift; done\n\
@@ -116,7 +117,7 @@ fn a_tool_reaches_no_network_and_nothing_of_the_machine() {
     let small = Small::on(Filesystem::Ext4);
     let (case, _) = Case::small(small, |tree| {
         set_tool(tree, &script);
-        tests::small::copy_program("bash", tree);
+        copy_program("bash", tree);
     });
     case.converted(&["--initramfs", "rebuild"]);
     std::thread::sleep(Duration::from_millis(100));
