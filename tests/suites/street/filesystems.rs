@@ -37,12 +37,15 @@ fn there_and_back(case: &Case, filesystem: Filesystem, mode: &str) -> Value {
 
     let verified = case.verb("verify").run().expect(0);
     assert_ne!(verified["readiness"], "NotReady");
-    assert_eq!(case.sha256(), converted, "verify wrote to the disk");
     let again = case.verb("convert").args(["--initramfs", mode]).run();
     let again = again.expect(0);
     assert_eq!(again["committed"], false);
     assert_eq!(changes(&again, "Changed"), [""; 0]);
-    assert_eq!(case.sha256(), converted, "the second convert wrote");
+    assert_eq!(
+        case.sha256(),
+        converted,
+        "verify or the second convert wrote"
+    );
     case.undone_to(&original);
     report
 }
