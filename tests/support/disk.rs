@@ -95,6 +95,36 @@ pub fn two_oses(dir: &Path) -> PathBuf {
     path
 }
 
+/// [`two_oses`], but the first has no directory of programs left and the second is a copy of it. Needs root.
+pub fn orphaned_copy(dir: &Path) -> PathBuf {
+    let path = two_oses(dir);
+    let second = 65536 * SECTOR;
+    let first = Mounted::new(&path, FIRST_PARTITION, &dir.join("first.mnt"));
+    fs::remove_dir_all(first.path().join("usr")).unwrap();
+    for link in ["bin", "sbin", "lib"] {
+        let _ = fs::remove_file(first.path().join(link));
+    }
+    drop(first);
+    let probe = format!("--offset={FIRST_PARTITION}");
+    let uuid = tool::run(
+        "blkid",
+        &[
+            "-p",
+            &probe,
+            "-s",
+            "UUID",
+            "-o",
+            "value",
+            path.to_str().unwrap(),
+        ],
+    );
+    let copy = Mounted::new(&path, second, &dir.join("second.mnt"));
+    let table = format!("UUID={} / ext4 defaults 0 1\n", uuid.trim());
+    fs::write(copy.path().join("etc/fstab"), table).unwrap();
+    drop(copy);
+    path
+}
+
 /// Where [`dirty_journal`] and [`full_boot`] have their filesystems, in bytes from the disk's start.
 pub const FIRST_PARTITION: u64 = 2048 * SECTOR;
 

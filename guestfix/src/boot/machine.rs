@@ -145,7 +145,7 @@ pub struct Machine {
     pub controller: Controller,
     /// Memory, MiB.
     pub memory_mib: u32,
-    /// Processors.
+    /// Processors, where KVM runs them; emulation always has one.
     pub cpus: u32,
     /// Network interfaces in order.
     pub nics: Vec<Nic>,

@@ -112,7 +112,13 @@ impl Line {
         }]);
         self.words(&accel.args(machine.arch));
         self.words(&["-m", &format!("{}M", machine.memory_mib)]);
-        self.words(&["-smp", &machine.cpus.to_string()]);
+        // A Linux guest patches its own code while it starts; of several emulated processors one misses that now
+        // and then, and stalls or dies of it.
+        let cpus = match accel {
+            Accel::Kvm => machine.cpus,
+            Accel::Tcg => 1,
+        };
+        self.words(&["-smp", &cpus.to_string()]);
         let base = if machine.localtime {
             "localtime"
         } else {

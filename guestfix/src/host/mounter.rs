@@ -357,7 +357,7 @@ impl Mounter {
     ) -> Result<MountReply> {
         let mounts = self.mounts()?;
         let (tree, dir) = (mounts.tree()?, mounts.sandbox_dir());
-        let scratch = Scratch::new(scratch)?;
+        let scratch = Scratch::new(scratch, product.is_some())?;
         let mut watch = Watch::start(tree)?;
         let exit = sandbox::run(tree, &dir, program, &scratch, &mut watch)?;
         let touched = watch.finish(tree)?;

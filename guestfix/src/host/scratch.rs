@@ -38,9 +38,10 @@ pub struct ScratchFile {
 pub(super) struct Scratch(OwnedFd);
 
 impl Scratch {
-    pub(super) fn new(files: &[ScratchFile]) -> Result<Self> {
+    /// A fresh one: empty, or `with_ours`, and in that directory `files`.
+    pub(super) fn new(files: &[ScratchFile], with_ours: bool) -> Result<Self> {
         let scratch = Self(mount().map_err(failed("mounting"))?);
-        if files.is_empty() {
+        if !with_ours && files.is_empty() {
             return Ok(scratch);
         }
         let mode = Mode::from_raw_mode(0o755);

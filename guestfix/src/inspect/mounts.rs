@@ -143,7 +143,8 @@ fn missing(at: &GuestPath, device: &str) -> Concern {
     }
 }
 
-fn volume_of<'a>(volumes: &'a [Volume], device: &str) -> Option<&'a Volume> {
+/// The volume that a guest calls `device`.
+pub(super) fn volume_of<'a>(volumes: &'a [Volume], device: &str) -> Option<&'a Volume> {
     let known = volume_facts(volumes);
     let facts = volume_of_device(&known, device)?;
     volumes.iter().find(|volume| volume.name == facts.name)

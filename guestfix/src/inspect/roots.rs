@@ -2,7 +2,7 @@
 //! Which volume, or which subvolume of one, holds the operating system.
 
 use super::facts::Concern;
-use super::mounts::leads_to;
+use super::mounts::{leads_to, volume_of};
 use super::{Recognise, TableEntry};
 use crate::error::{Error, Kind, Result};
 use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
@@ -64,6 +64,8 @@ pub(super) struct Root<'a> {
     title: String,
     /// Its own table says that it is the root.
     says_so: bool,
+    /// The other volume that its own table says is the root, by a name that tells one volume from all others.
+    elsewhere: Option<String>,
 }
 
 /// Finds the one root, or the one that `wanted` names. Where several look like one, copies of a
@@ -101,7 +103,10 @@ pub(super) fn find<'a>(
     if found.is_empty() {
         return Err(no_root(volumes, &names, wanted, unread));
     }
-    choose(found)
+    match found.as_slice() {
+        [only] if wanted.is_none() && only.elsewhere.is_some() => Err(elsewhere(only)),
+        _ => choose(found),
+    }
 }
 
 fn choose(mut found: Vec<Root<'_>>) -> Result<(Root<'_>, Vec<Concern>)> {
@@ -159,6 +164,7 @@ fn candidate<'a>(
                 family: *family,
                 title: family.title(&tree)?,
                 says_so: says_so(volumes, place, &table),
+                elsewhere: named_elsewhere(volumes, place, &table),
             }));
         }
     }
@@ -168,6 +174,33 @@ fn candidate<'a>(
 fn says_so(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> bool {
     let root = table.iter().find(|entry| entry.at == "/");
     root.is_some_and(|entry| leads_to(volumes, entry, place))
+}
+
+/// `/dev/sda2` is another volume on another machine, or with the disks in another order; `UUID=` is not.
+fn named_elsewhere(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> Option<String> {
+    let root = table.iter().find(|entry| entry.at == "/")?;
+    let lasting = root.device.contains("UUID=")
+        || root.device.contains("LABEL=")
+        || root.device.starts_with("/dev/disk/by-uuid/")
+        || root.device.starts_with("/dev/disk/by-label/");
+    let volume = volume_of(volumes, &root.device).filter(|_| lasting)?;
+    (volume.name != place.volume.name).then(|| volume.name.clone())
+}
+
+fn elsewhere(only: &Root<'_>) -> Error {
+    let name = only.place.name();
+    let named = only.elsewhere.as_deref().unwrap_or_default();
+    Error::refused(
+        "root-elsewhere",
+        format!(
+            "the only operating system is {name} ({}), but its own mount table says that the root \
+             is {named}, where none was recognised",
+            only.title
+        ),
+    )
+    .hint(format!(
+        "it looks like a copy; if it is to be converted all the same, give --root {name}"
+    ))
 }
 
 pub(super) fn name_volume(error: Error, volume: &Volume) -> Error {

@@ -59,7 +59,8 @@ impl Recognise for Linux {
     }
 
     fn recognise(&self, tree: &Tree) -> Result<bool> {
-        let programs = is_dir(tree, "/bin")? || is_dir(tree, "/usr/bin")?;
+        // A link without its end counts: /usr, where it leads to, may be a volume of its own.
+        let programs = is_dir(tree, "/usr/bin")? || tree.lstat(&"/bin".into())?.is_some();
         if !programs || !is_dir(tree, "/etc")? {
             return Ok(false);
         }

@@ -200,6 +200,25 @@ fn two_operating_systems_are_both_named() {
 }
 
 #[test]
+fn a_copy_whose_original_is_not_recognised_is_not_converted_unasked() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = disk::orphaned_copy(dir.path());
+    let error = refused(dir.path(), "convert", &disk, &[], 3);
+    assert_eq!(error["code"], "root-elsewhere");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("disk0p1") && message.contains("disk0p2"),
+        "{message}"
+    );
+    assert!(error["hint"].as_str().unwrap().contains("--root disk0p2"));
+    let facts = Cli::new("inspect", &[&disk], &dir.path().join("state"))
+        .args(["--root", "disk0p2"])
+        .run()
+        .expect(0);
+    assert_eq!(facts["guest"]["hostname"], "second");
+}
+
+#[test]
 fn no_space_left_in_boot() {
     let dir = tempfile::tempdir().unwrap();
     let disk = vmware_guest(dir.path());

@@ -69,7 +69,9 @@ pub fn sort(name: &str) -> Option<Sort<'_>> {
         "lib/dracut/hooks/",
     ];
     // What belongs to the old machine, to the moment of making, or to a library's version.
-    const LEFT: [&str; 8] = [
+    const LEFT: [&str; 9] = [
+        // Debian's installer: for which machine the initramfs was made.
+        "conf/conf.d/driver-policy",
         "etc/cmdline.d/",
         "etc/conf.d/",
         "etc/ld.so.",

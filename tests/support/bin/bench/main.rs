@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Times guestfix on real guests, beside its peers where they are installed, and prints a table.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod ours;
+mod peer;
+mod row;
+
+use tests::guest::Guest;
+
+use ours::measure;
+use row::Row;
+
+const RUNS: usize = 5;
+/// Of what takes half a minute.
+const FEW: usize = 3;
+const HUGE: Option<u64> = Some(10 << 40);
+
+/// Debian 12, BIOS, ext4, initramfs-tools.
+fn guest_a(peers: Option<&Row>) -> Vec<Row> {
+    let guest = Guest::get("bookworm-bios-ext4");
+    let run = |what: &str, verb: &[&str], len| measure(what, verb, &guest, len, RUNS);
+    let splice = run("convert (splice), guest (a)", &["convert"], None);
+    let theirs = peers.map(|start| peer::virt_v2v("(a)", &guest, &splice, start));
+    let mut rows = vec![
+        run("inspect, guest (a)", &["inspect"], None),
+        splice,
+        run(
+            "convert --no-guest-code, guest (a)",
+            &["convert", "--no-guest-code"],
+            None,
+        ),
+        run("inspect, guest (a) on 10 TiB", &["inspect"], HUGE),
+        run("convert (splice), guest (a) on 10 TiB", &["convert"], HUGE),
+    ];
+    rows.extend(theirs);
+    rows
+}
+
+/// Debian 13, UEFI, xfs, dracut.
+fn guest_b(peers: Option<&Row>) -> Vec<Row> {
+    let guest = Guest::get("trixie-uefi-xfs");
+    let splice = measure(
+        "convert (splice), guest (b)",
+        &["convert"],
+        &guest,
+        None,
+        RUNS,
+    );
+    let mut rebuild = measure(
+        "convert --initramfs rebuild, guest (b)",
+        &["convert", "--initramfs", "rebuild"],
+        &guest,
+        None,
+        FEW,
+    );
+    let alone = peer::dracut_alone("(b)", &guest, 2, FEW);
+    let ratio = rebuild.median() / alone.median();
+    rebuild.note = format!("{ratio:.2}x dracut alone; {}", rebuild.note);
+    let theirs = peers.map(|start| peer::virt_v2v("(b)", &guest, &splice, start));
+    let mut rows = vec![
+        measure("inspect, guest (b)", &["inspect"], &guest, None, RUNS),
+        splice,
+        rebuild,
+        alone,
+    ];
+    rows.extend(theirs);
+    rows
+}
+
+fn main() {
+    let mut start = None;
+    if std::env::args().any(|arg| arg == "--peers") {
+        if peer::installed() {
+            start = Some(peer::appliance_start());
+        } else {
+            println!("virt-v2v-in-place is not installed: no peer in this table.\n");
+        }
+    }
+    let mut rows = guest_a(start.as_ref());
+    rows.extend(guest_b(start.as_ref()));
+    rows.extend(start);
+    row::print(&rows);
+}
