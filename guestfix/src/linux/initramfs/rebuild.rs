@@ -38,8 +38,6 @@ pub const STACK: [&str; 11] = [
 
 /// Seconds that the tool may take. A generic initramfs takes it some ten.
 const TIMEOUT: u32 = 900;
-/// Where it leaves what it made: not in [`SCRATCH`], which is there only when something lies in it.
-const PRODUCT: &str = "/tmp/initramfs";
 /// Name of the script that calls mkinitramfs.
 const SCRIPT_NAME: &str = "rebuild";
 
@@ -109,10 +107,14 @@ pub fn action(
     if kernel.modules_dir.is_none() {
         return Err(format!("the modules of kernel {} are gone", kernel.version));
     }
+    let product = format!("{SCRATCH}/initramfs");
     let (argv, scratch) = match *name {
-        "dracut" => (dracut(facts, program, kernel, initramfs), Vec::new()),
+        "dracut" => (
+            dracut(facts, program, kernel, initramfs, &product),
+            Vec::new(),
+        ),
         _ => (
-            mkinitramfs(facts, program, kernel),
+            mkinitramfs(facts, program, kernel, &product),
             vec![(SCRIPT_NAME.to_owned(), SCRIPT.to_owned())],
         ),
     };
@@ -120,16 +122,16 @@ pub fn action(
         path: GuestPath::new(&initramfs.path),
         argv,
         scratch,
-        product: PRODUCT.to_owned(),
+        product,
         timeout_s: TIMEOUT,
     })
 }
 
-fn mkinitramfs(facts: &Facts, program: &str, kernel: &KernelFacts) -> Vec<String> {
+fn mkinitramfs(facts: &Facts, program: &str, kernel: &KernelFacts, product: &str) -> Vec<String> {
     let script = format!("{SCRATCH}/{SCRIPT_NAME}");
     let types = types(facts).join(",");
     let version = kernel.version.as_str();
-    ["/bin/sh", &script, program, version, PRODUCT, &types]
+    ["/bin/sh", &script, program, version, product, &types]
         .map(str::to_owned)
         .into()
 }
@@ -154,6 +156,7 @@ fn dracut(
     program: &str,
     kernel: &KernelFacts,
     initramfs: &InitramfsFacts,
+    product: &str,
 ) -> Vec<String> {
     let version = facts
         .sources
@@ -177,7 +180,7 @@ fn dracut(
     if !stack.is_empty() {
         argv.extend(["--add".to_owned(), stack.join(" ")]);
     }
-    let last = ["--tmpdir", "/tmp", "--kver", &kernel.version, PRODUCT];
+    let last = ["--tmpdir", "/tmp", "--kver", &kernel.version, product];
     argv.extend(last.map(str::to_owned));
     argv
 }

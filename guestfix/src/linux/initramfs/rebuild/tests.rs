@@ -62,7 +62,9 @@ fn mkinitramfs_is_called_with_a_configuration_of_its_own_and_after_the_drop_in()
     );
     assert_eq!(
         argv(change),
-        format!("/bin/sh|/tmp/guestfix/rebuild|/usr/sbin/mkinitramfs|{V}|/tmp/initramfs|ext4")
+        format!(
+            "/bin/sh|/tmp/guestfix/rebuild|/usr/sbin/mkinitramfs|{V}|/tmp/guestfix/initramfs|ext4"
+        )
     );
     let diff = change.diff.as_ref().unwrap();
     assert!(
@@ -98,7 +100,7 @@ fn dracut_is_asked_for_any_machine_and_for_the_stack_of_the_old_one() {
         format!(
             "/usr/bin/dracut|--force|--no-hostonly|--no-hostonly-cmdline|\
              --no-hostonly-default-device|--add-drivers|sd_mod virtio_blk virtio_pci virtio_scsi|\
-             --add|lvm|--tmpdir|/tmp|--kver|{V}|/tmp/initramfs"
+             --add|lvm|--tmpdir|/tmp|--kver|{V}|/tmp/guestfix/initramfs"
         )
     );
     assert!(change.diff.as_ref().unwrap().contains("'sd_mod virtio_blk"));
