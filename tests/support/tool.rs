@@ -43,6 +43,7 @@ fn require_success(program: &str, output: &Output) {
 #[derive(Debug)]
 pub struct Mounted {
     point: PathBuf,
+    device: Option<String>,
 }
 
 impl Mounted {
@@ -66,6 +67,7 @@ impl Mounted {
         );
         Self {
             point: point.to_path_buf(),
+            device: mounted_device(point),
         }
     }
 
@@ -80,6 +82,9 @@ impl Drop for Mounted {
         let ended = Command::new("umount").arg(&self.point).status();
         if !matches!(ended, Ok(status) if status.success()) {
             eprintln!("could not unmount {}", self.point.display());
+        }
+        if let Some(device) = &self.device {
+            wait_until_free(Path::new(device));
         }
     }
 }
@@ -142,5 +147,30 @@ impl Drop for LoopDevice {
             .arg("--detach")
             .arg(&self.path)
             .status();
+        wait_until_free(&self.path);
+    }
+}
+
+/// The device that is mounted at `point` (proc_pid_mountinfo(5)).
+fn mounted_device(point: &Path) -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut lines = mounts.lines();
+    lines.find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let at = mount.split(' ').nth(4)?;
+        (Path::new(at) == point).then(|| source.split(' ').nth(1).map(str::to_owned))?
+    })
+}
+
+/// A loop device is given back when the last one lets go of it: who asks which file is in use must
+/// not see it any more. Somebody else may look at the device meanwhile.
+fn wait_until_free(device: &Path) {
+    let name = device.file_name().unwrap_or_default();
+    let backing = Path::new("/sys/block").join(name).join("loop/backing_file");
+    for _ in 0..500 {
+        if !backing.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
