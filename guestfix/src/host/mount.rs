@@ -23,7 +23,7 @@ use crate::fs::{GuestPath, Subvolume};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a btrfs may wait for a clone of it that is mounted: a conversion that runs no program
 /// of the guest holds one for a second or two.
-const CLONE_PATIENCE: Duration = Duration::from_secs(60);
+const CLONE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A mounted volume.
 #[derive(Debug)]
