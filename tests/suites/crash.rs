@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tests::case::{gone_within, left_behind};
 use tests::cli::Cli;
 use tests::digest::sha256_of_file;
 use tests::guest::Guest;
@@ -50,49 +51,6 @@ impl Bench {
 
     fn sha256(&self) -> String {
         sha256_of_file(&self.disk)
-    }
-}
-
-/// What a crash may leave in the kernel.
-fn left_behind() -> BTreeSet<String> {
-    let mut left = BTreeSet::new();
-    for entry in std::fs::read_dir("/sys/block").unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let backing = format!("/sys/block/{name}/loop/backing_file");
-        if let Ok(file) = std::fs::read_to_string(backing) {
-            left.insert(format!("{name} {}", file.trim()));
-        }
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    left.extend(
-        mounts
-            .lines()
-            .filter(|l| l.contains("guestfix"))
-            .map(str::to_owned),
-    );
-    for entry in std::fs::read_dir("/proc").unwrap() {
-        let entry = entry.unwrap();
-        let name = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if name.starts_with(b"guestfix\0__") {
-            left.insert(format!("process {}", entry.file_name().display()));
-        }
-    }
-    left
-}
-
-fn gone_within(limit: Duration, before: &BTreeSet<String>) {
-    let start = Instant::now();
-    loop {
-        let now = left_behind();
-        let left: Vec<_> = now.difference(before).collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(
-            start.elapsed() < limit,
-            "left behind after {limit:?}: {left:#?}"
-        );
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

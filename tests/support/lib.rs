@@ -8,10 +8,14 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod case;
+pub mod checksum;
 pub mod cli;
 pub mod digest;
 pub mod disk;
 pub mod guest;
+pub mod planted;
+pub mod small;
 pub mod tool;
 
 use std::path::PathBuf;

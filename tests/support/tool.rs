@@ -43,6 +43,7 @@ fn require_success(program: &str, output: &Output) {
 #[derive(Debug)]
 pub struct Mounted {
     point: PathBuf,
+    device: Option<String>,
 }
 
 impl Mounted {
@@ -66,6 +67,7 @@ impl Mounted {
         );
         Self {
             point: point.to_path_buf(),
+            device: mounted_device(point),
         }
     }
 
@@ -81,7 +83,28 @@ impl Drop for Mounted {
         if !matches!(ended, Ok(status) if status.success()) {
             eprintln!("could not unmount {}", self.point.display());
         }
+        if let Some(device) = &self.device {
+            wait_until_free(Path::new(device));
+        }
     }
+}
+
+/// Whether this machine's kernel mounts what lies at `offset` of `image`. `point` lends a place.
+pub fn can_mount(image: &Path, offset: u64, point: &Path) -> bool {
+    let options = format!("loop,ro,offset={offset}");
+    let args = [
+        OsStr::new("-o"),
+        options.as_ref(),
+        image.as_ref(),
+        point.as_ref(),
+    ];
+    let mounted = Command::new("mount").args(args).output().unwrap();
+    mounted.status.success()
+        && Command::new("umount")
+            .arg(point)
+            .status()
+            .unwrap()
+            .success()
 }
 
 /// A loop device over a whole image, until dropped.
@@ -94,7 +117,19 @@ impl LoopDevice {
     /// Needs root.
     pub fn new(image: &Path) -> Self {
         let args = [OsStr::new("--find"), "--show".as_ref(), image.as_ref()];
-        let path = run("losetup", &args);
+        Self::attached(&args)
+    }
+
+    /// Over a part of it, both in bytes. Needs root.
+    pub fn part(image: &Path, offset: u64, len: u64) -> Self {
+        let (offset, len) = (format!("--offset={offset}"), format!("--sizelimit={len}"));
+        let args = [OsStr::new("--find"), "--show".as_ref()];
+        let place = [offset.as_ref(), len.as_ref(), image.as_ref()];
+        Self::attached(&[&args[..], &place[..]].concat())
+    }
+
+    fn attached(args: &[&OsStr]) -> Self {
+        let path = run("losetup", args);
         Self {
             path: path.trim_end().into(),
         }
@@ -112,5 +147,30 @@ impl Drop for LoopDevice {
             .arg("--detach")
             .arg(&self.path)
             .status();
+        wait_until_free(&self.path);
+    }
+}
+
+/// The device that is mounted at `point` (proc_pid_mountinfo(5)).
+fn mounted_device(point: &Path) -> Option<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mut lines = mounts.lines();
+    lines.find_map(|line| {
+        let (mount, source) = line.split_once(" - ")?;
+        let at = mount.split(' ').nth(4)?;
+        (Path::new(at) == point).then(|| source.split(' ').nth(1).map(str::to_owned))?
+    })
+}
+
+/// A loop device is given back when the last one lets go of it: who asks which file is in use must
+/// not see it any more. Somebody else may look at the device meanwhile.
+fn wait_until_free(device: &Path) {
+    let name = device.file_name().unwrap_or_default();
+    let backing = Path::new("/sys/block").join(name).join("loop/backing_file");
+    for _ in 0..500 {
+        if !backing.exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }

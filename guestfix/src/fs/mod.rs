@@ -13,6 +13,7 @@ pub mod block;
 pub mod ext4;
 mod ext_super;
 pub mod fat;
+pub mod features;
 pub mod health;
 mod jbd2;
 pub mod path;

@@ -189,7 +189,7 @@ fn create(tree: BorrowedFd<'_>, path: &GuestPath, content: &[u8], new: NewFile) 
     let thawed = Thawed::new(dir.as_fd(), path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(failed("making", path))?;
+        .map_err(not_made("making", path))?;
     let (uid, gid) = (Uid::from_raw(new.uid), Gid::from_raw(new.gid));
     rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("giving away", path))?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(new.mode & 0o7777))
@@ -210,8 +210,22 @@ fn parent<'p>(
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_a_file(path));
     };
-    let dir = directory(tree, &above, make).map_err(failed("opening the directory of", path))?;
+    let opened = directory(tree, &above, make);
+    let dir = opened.map_err(not_made("opening the directory of", path))?;
     Ok((dir, name))
+}
+
+/// Where nothing was to be found and yet something is, there is a symlink that leads to nothing in
+/// the guest. What it may lead to elsewhere is no business of ours.
+fn not_made(doing: &str, path: &GuestPath) -> impl Fn(Errno) -> Error {
+    let failed = failed(doing, path);
+    let dangling = format!("{path} is, or lies behind, a symlink that leads nowhere in the guest");
+    move |e| match e {
+        Errno::EXIST | Errno::LOOP => Error::unsupported("dangling-symlink", dangling.clone())
+            .because(e)
+            .hint("remove the symlink in the guest, or make what it leads to"),
+        _ => failed(e),
+    }
 }
 
 fn directory(tree: BorrowedFd<'_>, path: &GuestPath, make: bool) -> rustix::io::Result<OwnedFd> {
@@ -362,13 +376,26 @@ pub(super) fn read(
     Ok(content)
 }
 
+/// Of an ext4, the kernel keeps a fiftieth and at most so many blocks to itself, from root too
+/// (`ext4_calculate_resv_clusters` of its `fs/ext4/super.c`).
+const EXT4_KEPT: u64 = 4096;
+/// What statfs(2) calls ext4, and its elders.
+const EXT4: u64 = 0xef53;
+
 /// Room on the filesystem that holds `path`.
 pub(super) fn space(tree: BorrowedFd<'_>, path: &GuestPath) -> Result<Space> {
     let stat = open(tree, path, OFlags::PATH)
-        .and_then(rustix::fs::fstatvfs)
-        .map_err(failed("measuring the space of", path))?;
+        .and_then(|file| Ok((rustix::fs::fstatvfs(&file)?, rustix::fs::fstatfs(&file)?)));
+    let (stat, kind) = stat.map_err(failed("measuring the space of", path))?;
+    let kept = match u64::try_from(kind.f_type) {
+        Ok(EXT4) => stat.f_blocks.div_ceil(50).min(EXT4_KEPT),
+        _ => 0,
+    };
     Ok(Space {
-        free_bytes: stat.f_bfree.saturating_mul(stat.f_frsize),
+        free_bytes: stat
+            .f_bfree
+            .saturating_sub(kept)
+            .saturating_mul(stat.f_frsize),
         free_inodes: stat.f_ffree,
     })
 }

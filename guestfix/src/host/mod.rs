@@ -20,6 +20,7 @@ pub mod confine;
 pub mod fanotify;
 mod files;
 pub mod fsck;
+mod fsmount;
 pub mod fuse;
 pub mod loopdev;
 mod mount;

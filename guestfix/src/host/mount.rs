@@ -4,18 +4,16 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::files;
 use super::fsck::{self, Opinion};
+use super::fsmount::{detached_mount, refuse_mounted_btrfs};
 use super::loopdev::LoopDevice;
 use super::subvolumes;
 use crate::error::{Error, Result};
@@ -23,63 +21,9 @@ use crate::fs::{GuestPath, Subvolume};
 
 /// How long an unmounted volume may stay in use.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A mount option and its value.
-type MountOption = (&'static str, Option<&'static str>);
-
-/// Options beyond the ones of every mount, by driver.
-///
-/// `noinit_itable` keeps ext4's lazy initialisation, and `skip_balance` an interrupted balance,
-/// from writing what nobody asked for; `nouuid` lets two clones be mounted on one machine. A
-/// superblock may ask ext4 to panic the machine on an error: `errors` overrides it.
-fn options(fstype: &str) -> Option<(&'static str, &'static [MountOption])> {
-    match fstype {
-        // One driver; the feature bits on the disk decide what it writes.
-        "ext2" | "ext3" | "ext4" => Some((
-            "ext4",
-            &[
-                ("errors", Some("remount-ro")),
-                ("noinit_itable", None),
-                ("nodiscard", None),
-            ],
-        )),
-        "xfs" => Some(("xfs", &[("nouuid", None), ("nodiscard", None)])),
-        // The top level: subvolumes are taken from below it.
-        "btrfs" => Some((
-            "btrfs",
-            &[
-                ("skip_balance", None),
-                ("nodiscard", None),
-                ("subvolid", Some("5")),
-            ],
-        )),
-        _ => None,
-    }
-}
-
-/// Byte offset of the filesystem's UUID in a btrfs: in the primary superblock at 64 KiB, after
-/// its 32-byte checksum (<https://btrfs.readthedocs.io/en/latest/dev/On-disk-format.html>).
-const BTRFS_FSID: u64 = (64 << 10) + 32;
-
-/// The kernel knows a btrfs by its UUID alone: a clone of one that is mounted would be taken for
-/// one of its devices.
-fn refuse_mounted_btrfs(volume: &File) -> Result<()> {
-    let mut id = [0; 16];
-    volume
-        .read_exact_at(&mut id, BTRFS_FSID)
-        .map_err(|e| Error::io("reading a superblock", e))?;
-    let hex = format!("{:032x}", u128::from_be_bytes(id));
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or(""));
-    let uuid = parts.join("-");
-    if !Path::new("/sys/fs/btrfs").join(&uuid).exists() {
-        return Ok(());
-    }
-    Err(Error::refused(
-        "btrfs-mounted",
-        format!("a btrfs with the UUID {uuid} is mounted on this machine already"),
-    )
-    .hint("it is this one or a clone: wait until it is unmounted, or use another node"))
-}
+/// How long a btrfs may wait for a clone of it that is mounted: a conversion that runs no program
+/// of the guest holds one for a second or two.
+const CLONE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A mounted volume.
 #[derive(Debug)]
@@ -241,6 +185,9 @@ impl Mounts {
             return self.attach_device(volume, fstype, false, false);
         }
         if let Err(error) = self.attach_device(volume, fstype, true, true) {
+            if error.code == "btrfs-mounted" {
+                return Err(error);
+            }
             tracing::debug!(%error, volume, "mounting again from a device that can be written");
             self.attach_device(volume, fstype, true, false)?;
             self.replayed.push(volume.to_owned());
@@ -248,7 +195,27 @@ impl Mounts {
         Ok(())
     }
 
+    /// Waits while a clone of a btrfs is mounted: it may be one that is converted, too.
     fn attach_device(
+        &mut self,
+        volume: &str,
+        fstype: &str,
+        read_only: bool,
+        fixed: bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + CLONE_PATIENCE;
+        loop {
+            match self.try_attach(volume, fstype, read_only, fixed) {
+                Err(e) if e.code == "btrfs-mounted" && Instant::now() < deadline => {
+                    tracing::info!(%e, "waiting");
+                    sleep(Duration::from_millis(100));
+                }
+                other => return other.map_err(|e| e.on(volume)),
+            }
+        }
+    }
+
+    fn try_attach(
         &mut self,
         volume: &str,
         fstype: &str,
@@ -257,24 +224,22 @@ impl Mounts {
     ) -> Result<()> {
         let backing = self.exported(volume)?;
         if fstype == "btrfs" {
-            refuse_mounted_btrfs(&backing).map_err(|e| e.on(volume))?;
+            refuse_mounted_btrfs(&backing)?;
         }
         let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), fixed)?;
+        let detached = detached_mount(device.path(), fstype, read_only, &backing)?;
         drop(backing);
-        let detached =
-            detached_mount(device.path(), fstype, read_only).map_err(|e| e.on(volume))?;
         let dir = self.dir.join("volumes").join(self.made.to_string());
         self.made = self.made.saturating_add(1);
         std::fs::create_dir(&dir).map_err(|e| Error::io("making a mount point", e))?;
-        attach(&detached, rustix::fs::CWD, &dir)
-            .map_err(|e| Error::io("attaching a mount", e).on(volume))?;
+        attach(&detached, rustix::fs::CWD, &dir).map_err(|e| Error::io("attaching a mount", e))?;
         drop(detached);
         let root = rustix::fs::open(
             &dir,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(|e| Error::io("opening a mount", e).on(volume))?;
+        .map_err(|e| Error::io("opening a mount", e))?;
         self.volumes.push(Mounted {
             volume: volume.to_owned(),
             at: dir.clone(),
@@ -413,101 +378,4 @@ pub(super) fn attach(mount: &OwnedFd, dir: impl AsFd, path: &Path) -> rustix::io
         path,
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
     )
-}
-
-fn detached_mount(device: &Path, fstype: &str, read_only: bool) -> Result<OwnedFd> {
-    let Some((driver, options)) = options(fstype) else {
-        return Err(no_driver(fstype));
-    };
-    let context = match rustix::mount::fsopen(driver, FsOpenFlags::FSOPEN_CLOEXEC) {
-        Ok(context) => context,
-        Err(rustix::io::Errno::NODEV) => return Err(no_driver(driver)),
-        Err(e) => return Err(Error::io(format!("preparing a mount of {driver}"), e)),
-    };
-    let create = || {
-        rustix::mount::fsconfig_set_string(context.as_fd(), "source", device)?;
-        for (key, value) in options {
-            match value {
-                Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
-                None => rustix::mount::fsconfig_set_flag(context.as_fd(), *key)?,
-            }
-        }
-        if read_only {
-            rustix::mount::fsconfig_set_flag(context.as_fd(), "ro")?;
-        }
-        rustix::mount::fsconfig_create(context.as_fd())
-    };
-    if let Err(e) = create() {
-        return Err(not_mountable(driver, e, &kernel_says(&context)));
-    }
-    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC
-        | MountAttrFlags::MOUNT_ATTR_NOATIME;
-    if read_only {
-        attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-    }
-    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(|e| Error::io(format!("mounting {driver}"), e))
-}
-
-fn no_driver(fstype: &str) -> Error {
-    Error::host(
-        "no-filesystem-driver",
-        format!("this machine's kernel cannot mount {fstype}"),
-    )
-    .hint(format!(
-        "`modprobe {fstype}` on the node, or use a node whose kernel has it; `guestfix host` lists them"
-    ))
-}
-
-fn not_mountable(driver: &str, errno: rustix::io::Errno, said: &[String]) -> Error {
-    let message = format!("the kernel does not mount this {driver} filesystem");
-    let v4 = said.iter().any(|line| line.contains("V4"));
-    let mut error = if v4 {
-        Error::host("no-filesystem-driver", message)
-            .hint("use a node whose kernel still mounts version 4 of XFS")
-    } else if errno == rustix::io::Errno::PERM || errno == rustix::io::Errno::ACCESS {
-        Error::host("io", message).hint("run as root, in a container: privileged")
-    } else {
-        Error::corrupt("not-mountable", message)
-            .hint("the kernel's log says more; the guest's own fsck may repair it")
-    };
-    error.causes.extend(said.iter().cloned());
-    error.because(errno)
-}
-
-/// What the driver said to a failed mount: one message per read, `e ` or `w ` in front.
-fn kernel_says(context: &OwnedFd) -> Vec<String> {
-    let mut said = Vec::new();
-    let mut line = [0_u8; 1024];
-    while let Ok(len @ 1..) = rustix::io::read(context, &mut line) {
-        let text = String::from_utf8_lossy(line.get(..len).unwrap_or_default());
-        said.push(text.trim_end().get(2..).unwrap_or_default().to_owned());
-        if said.len() >= 16 {
-            break;
-        }
-    }
-    said
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_filesystem_is_named() {
-        let error = detached_mount(Path::new("/dev/null"), "reiserfs", false).unwrap_err();
-        assert_eq!(error.code, "no-filesystem-driver");
-        assert!(error.message.contains("reiserfs"));
-    }
-
-    #[test]
-    fn an_xfs_of_version_4_is_the_nodes_lack_and_not_damage() {
-        let said = vec!["XFS: V4 is not supported".to_owned()];
-        let error = not_mountable("xfs", rustix::io::Errno::INVAL, &said);
-        assert_eq!(error.code, "no-filesystem-driver");
-        let error = not_mountable("xfs", rustix::io::Errno::INVAL, &[]);
-        assert_eq!(error.code, "not-mountable");
-    }
 }

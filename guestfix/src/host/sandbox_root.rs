@@ -106,14 +106,28 @@ pub(super) fn build(root: OwnedFd, dir: &Path, tmp: OwnedFd) -> Result<()> {
     dir.and_then(confine::enter)
         .map_err(step("entering the root"))?;
     let _ = rustix::system::sethostname(b"localhost");
-    devices().map_err(step("/dev"))?;
-    processes().map_err(step("/proc"))?;
+    devices().map_err(onto("/dev"))?;
+    processes().map_err(onto("/proc"))?;
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    tmpfs("/sys", quiet | MountFlags::RDONLY, c"size=4k,mode=0555").map_err(step("/sys"))?;
+    tmpfs("/sys", quiet | MountFlags::RDONLY, c"size=4k,mode=0555").map_err(onto("/sys"))?;
     // Programs are unpacked and run below these two.
     let open = MountFlags::NOSUID | MountFlags::NODEV;
-    optional(tmpfs("/run", open, c"size=64m,nr_inodes=64k,mode=0755")).map_err(step("/run"))?;
-    temporary(&tmp).map_err(step("/tmp"))
+    optional(tmpfs("/run", open, c"size=64m,nr_inodes=64k,mode=0755")).map_err(onto("/run"))?;
+    temporary(&tmp).map_err(onto("/tmp"))
+}
+
+/// What is not there, or is a link that leads nowhere in the guest, is the guest's fault.
+fn onto(dir: &'static str) -> impl Fn(rustix::io::Errno) -> Error {
+    use rustix::io::Errno;
+    move |e| match e {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::corrupt(
+            "no-mount-point",
+            format!("the guest has no directory {dir}, without which none of its programs runs"),
+        )
+        .because(e)
+        .hint("mend it in the guest, or run again with --no-guest-code"),
+        e => Error::io(format!("building the sandbox: {dir}"), e),
+    }
 }
 
 fn tmpfs(at: &str, flags: MountFlags, options: &std::ffi::CStr) -> rustix::io::Result<()> {

@@ -323,6 +323,10 @@ pub struct SpliceSource {
     /// For every driver that some bus or the root's filesystem needs: the modules to load, what
     /// is needed first standing first.
     pub closures: BTreeMap<String, Vec<String>>,
+    /// Those of them that are only wanted softly (`softdep` of modprobe.d(5)): a driver that is
+    /// there has been loaded without them.
+    #[serde(default)]
+    pub soft: BTreeSet<String>,
     /// Directories of the archive that do not exist in it yet, parents first.
     pub dirs: Vec<String>,
     /// Files of the guest that the archive lacks.

@@ -106,14 +106,22 @@ fn open(opener: &dyn Opener, place: &Place) -> Result<Box<dyn GuestFs>> {
     opener
         .open(volume, &place.from())
         .map_err(|e| name_volume(e, volume))?
-        .ok_or_else(|| {
-            let (name, kind) = (&volume.name, &volume.content.kind);
-            Error::unsupported(
-                "no-reader",
-                format!("{name} holds {kind}, which is not read"),
-            )
-            .on(name)
-        })
+        .ok_or_else(|| no_reader(volume))
+}
+
+/// An EFI system partition is a FAT, whatever is left of it.
+fn no_reader(volume: &Volume) -> Error {
+    let (name, kind) = (&volume.name, &volume.content.kind);
+    let message = format!("{name} holds {kind}, which is not read");
+    let error = match is_esp(volume) {
+        true => Error::corrupt(
+            "esp-damaged",
+            format!("{message}, where the EFI system partition's FAT must be"),
+        )
+        .hint("repair it in the guest (fsck.vfat), or copy the disk again from its source"),
+        false => Error::unsupported("no-reader", message),
+    };
+    error.on(name)
 }
 
 fn facts_of(tree: &Tree, mount: &Mount) -> Result<MountFacts> {

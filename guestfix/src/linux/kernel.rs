@@ -287,26 +287,31 @@ pub fn root_closure(facts: &Facts, path: &str) -> BTreeSet<String> {
 
 /// The drivers, and all they need, that this kernel lacks at the time it looks for the root on
 /// that bus; each with the place where it is.
+///
+/// What a driver wants softly is missed only together with the driver: generators leave out what
+/// the guest does without, as initramfs-tools does with the checksums that its btrfs has not.
 pub fn lacking(facts: &Facts, kernel: &KernelFacts, bus: Bus) -> Vec<(String, DriverAt)> {
-    let closures = splice_source(facts, kernel).map(|source| &source.closures);
+    let source = splice_source(facts, kernel);
+    let place = |name: &str| kernel.drivers.get(name).copied();
+    let here = |at| matches!(at, Some(DriverAt::BuiltIn | DriverAt::Initramfs));
     let root = root_drivers(facts)
         .iter()
         .filter(|name| kernel.drivers.contains_key(**name));
     let mut names = BTreeSet::new();
     for driver in drivers_of(bus).iter().chain(root) {
-        match closures.and_then(|all| all.get(*driver)) {
-            Some(closure) => names.extend(closure.iter().cloned()),
-            None => drop(names.insert((*driver).to_owned())),
-        }
+        let closure = source.and_then(|source| Some((source.closures.get(*driver)?, source)));
+        let Some((closure, source)) = closure else {
+            names.insert((*driver).to_owned());
+            continue;
+        };
+        let loaded_without = |name: &&String| here(place(driver)) && source.soft.contains(*name);
+        names.extend(closure.iter().filter(|name| !loaded_without(name)).cloned());
     }
-    names
-        .into_iter()
-        .map(|name| {
-            let at = kernel.drivers.get(&name).copied();
-            (name, at.unwrap_or(DriverAt::Missing))
-        })
-        .filter(|(_, at)| !matches!(at, DriverAt::BuiltIn | DriverAt::Initramfs))
-        .collect()
+    let missing = names.into_iter().map(|name| {
+        let at = place(&name);
+        (name, at.unwrap_or(DriverAt::Missing))
+    });
+    missing.filter(|(_, at)| !here(Some(*at))).collect()
 }
 
 /// The kernels that a boot loader entry names; all where none is marked.

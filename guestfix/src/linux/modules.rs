@@ -118,6 +118,15 @@ impl Modules {
     /// Modules that are wanted softly beforehand (`pre:`) are among them where they exist. A name
     /// that is no module file stands alone.
     pub fn closure(&self, name: &str) -> Vec<String> {
+        self.walk(name, true)
+    }
+
+    /// The same without the modules that are wanted softly: what it cannot be loaded without.
+    pub fn needed(&self, name: &str) -> Vec<String> {
+        self.walk(name, false)
+    }
+
+    fn walk(&self, name: &str, softly: bool) -> Vec<String> {
         let mut out = Vec::new();
         let mut todo = vec![name.to_owned()];
         while let Some(next) = todo.pop() {
@@ -131,7 +140,9 @@ impl Modules {
                 continue;
             }
             todo.extend(module.needs.iter().filter_map(|need| name_of(need)));
-            todo.extend(self.soft_before(&next));
+            if softly {
+                todo.extend(self.soft_before(&next));
+            }
             out.push(next);
         }
         out.reverse();
@@ -207,6 +218,8 @@ not a line
             ["virtio_ring", "virtio", "virtio_blk"]
         );
         assert_eq!(modules.closure("ext4"), ["crc_32c", "ext4"]);
+        assert_eq!(modules.needed("ext4"), ["ext4"]);
+        assert_eq!(modules.needed("virtio_blk"), modules.closure("virtio_blk"));
         assert_eq!(modules.closure("sd_mod"), ["sd_mod"]);
         assert!(modules.builtin.contains("sd_mod"));
         let old = modules.files.get("crc_32c").unwrap();

@@ -75,7 +75,8 @@ pub fn convert(
     context
         .progress
         .step(Stage::Verify, "re-reading and running every check", 0, 0);
-    let opinions = match applied.changes.is_empty() || hopeless {
+    // Where nothing was written there is nothing to check, and the guest is still being looked at.
+    let opinions = match plan.changes.is_empty() || hopeless {
         true => Vec::new(),
         false => session.second_opinions(&facts)?,
     };

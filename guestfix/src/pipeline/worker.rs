@@ -199,9 +199,10 @@ impl Worker {
     }
 
     fn verify(&mut self, root: &str, bus: Bus, mounts: bool) -> Result<Answer> {
-        // The first inspection's caches must not answer for what was written since.
-        let before = self.inspected.take().map(|inspected| inspected.facts);
+        // Inspected afresh: the first inspection's caches must not answer for what was written since.
+        // Its facts stay until then, because this is asked again where a mount is needed.
         let after = self.inspect(Some(root), mounts)?;
+        let before = self.inspected.take().map(|inspected| inspected.facts);
         let target = Target::recommend(&after.facts, bus);
         let checks = (families::family(&after.facts.guest.family)?.checks)();
         let mut verdicts = verify::run(&checks, &after.facts, &target, after.reader);

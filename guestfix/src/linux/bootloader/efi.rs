@@ -27,6 +27,9 @@ const MACHINES: [(&str, &str); 5] = [
 ];
 /// Directories below `EFI/` and files in one of them that are looked at.
 const MAX_ENTRIES: usize = 64;
+/// A file may take so many bytes more than it has (Microsoft FAT Specification, section 3.1), on an
+/// EFI system partition far less.
+const LARGEST_CLUSTER: u64 = 32 << 10;
 
 /// The checks of this topic.
 pub const CHECKS: &[Check] = &[Check {
@@ -105,7 +108,13 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
         return out;
     }
     match source(facts, efi, machine) {
-        Some(source) => out.changes = copies(facts, efi, machine, source),
+        Some(source) => {
+            let changes = copies(facts, efi, machine, source);
+            match no_room(facts, efi, &changes) {
+                Some(full) => out.concerns.push(full),
+                None => out.changes = changes,
+            }
+        }
         None => out.concerns.push(Concern::critical(
             "no-efi-loader",
             format!(
@@ -212,6 +221,35 @@ fn copies(facts: &Facts, efi: &EfiFacts, machine: &str, source: &EfiLoader) -> V
     }
     changes.extend(stub(facts, efi, dir));
     changes
+}
+
+/// What to say when the files have no room. What is removed may be less than it seems, so nothing
+/// is counted for it.
+fn no_room(facts: &Facts, efi: &EfiFacts, changes: &[Change]) -> Option<Concern> {
+    let size = |change: &Change| match &change.action {
+        Some(Action::CopyFile { len, .. }) => Some(*len),
+        Some(Action::WriteFile { content, .. }) => Some(content.len() as u64),
+        _ => None,
+    };
+    let sizes = changes.iter().filter_map(size);
+    let needed = sizes.fold(0_u64, |sum, size| {
+        sum.saturating_add(size).saturating_add(LARGEST_CLUSTER)
+    });
+    let mount = facts.mounts.iter().find(|mount| mount.at == efi.at)?;
+    if needed <= mount.free_bytes {
+        return None;
+    }
+    Some(Concern::critical(
+        "esp-full",
+        format!(
+            "{} ({}) has {} KiB free and {} KiB are needed for the loader that firmware finds by \
+             itself; free some space on the EFI system partition in the guest first",
+            efi.at,
+            efi.volume,
+            mount.free_bytes >> 10,
+            needed.div_ceil(1024)
+        ),
+    ))
 }
 
 /// A GRUB that looks for its menu beside itself finds one here that leads to the vendor's.

@@ -47,7 +47,11 @@ pub fn prepare(
         .iter()
         .map(|name| ((*name).to_owned(), known.closure(name)))
         .collect();
+    let needed: BTreeSet<String> = drivers.iter().flat_map(|name| known.needed(name)).collect();
+    let soft = closures.values().flatten();
+    let soft = soft.filter(|name| !needed.contains(*name)).cloned();
     let mut source = SpliceSource {
+        soft: soft.collect(),
         closures,
         blocked: blocked(contents),
         ..SpliceSource::default()

@@ -191,3 +191,29 @@ fn a_module_that_its_index_does_not_name_is_not_inside() {
             .any(|copy| copy.name.ends_with("/sd_mod.ko"))
     );
 }
+
+#[test]
+fn what_a_driver_wants_softly_is_missed_with_the_driver_only() {
+    let (_, mut facts) = gathered(vmware_only());
+    let mut lacks = |driver: &str, at: DriverAt| -> Vec<String> {
+        let kernel = &mut facts.kernels[0];
+        kernel.drivers.insert(driver.to_owned(), at);
+        kernel
+            .drivers
+            .insert("helper".to_owned(), DriverAt::RootOnly);
+        let source = facts.sources.splices.values_mut().next().unwrap();
+        source.soft.insert("helper".to_owned());
+        let closure = ["helper", driver].map(str::to_owned).to_vec();
+        source.closures.insert(driver.to_owned(), closure);
+        lacking(&facts, &facts.kernels[0], Bus::Virtio)
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| name == "helper" || name == driver)
+            .collect()
+    };
+    assert_eq!(
+        lacks("virtio_blk", DriverAt::RootOnly),
+        ["helper", "virtio_blk"]
+    );
+    assert_eq!(lacks("virtio_blk", DriverAt::Initramfs), [""; 0]);
+}

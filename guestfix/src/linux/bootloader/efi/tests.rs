@@ -169,3 +169,17 @@ fn a_bios_guest_has_nothing_to_do() {
     assert!(proposed(&facts).is_empty());
     assert_eq!(result(&facts), crate::verify::Outcome::Skip);
 }
+
+#[test]
+fn a_partition_without_room_for_the_loader_is_said_before_anything_is_done() {
+    let mut facts = facts(debian());
+    let mount = facts.mounts.last_mut().unwrap();
+    mount.free_bytes = 100 << 10;
+    let out = propose(&facts, &fixture::target(), &Policy::default());
+    assert_eq!(out.changes.len(), 0);
+    let told = &out.concerns[0];
+    assert_eq!(told.id, "esp-full");
+    assert_eq!(told.category, crate::inspect::Category::Critical);
+    let numbers = "has 100 KiB free and 132 KiB are needed";
+    assert!(told.message.contains(numbers), "{}", told.message);
+}

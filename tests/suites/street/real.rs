@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The whole street on real guests, without booting them: inspect, plan, convert, verify, undo.
+//! The Debian 12 guests on ext4.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Bad input gets a clear error, the right exit code, and nothing is written.
+//! Disks, tables and ext4 filesystems that are not as they should be.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Guests on every filesystem, by splice and by rebuild: converted, verified, converted again, and
+//! undone to the last bit.
+
+use serde_json::Value;
+use tests::case::{Case, changes, concern, concerns, verdicts};
+use tests::small::{Filesystem, INITRAMFS, Small};
+
+/// Who else than the kernel must have found nothing wrong.
+fn reader(filesystem: Filesystem) -> Option<&'static str> {
+    match filesystem {
+        Filesystem::Ext4 => None,
+        Filesystem::Xfs => Some("xfs_repair -n"),
+        Filesystem::Btrfs => Some("btrfs check --readonly"),
+    }
+}
+
+/// Converts in that mode, and walks the whole way back.
+fn there_and_back(case: &Case, filesystem: Filesystem, mode: &str) -> Value {
+    let original = case.sha256();
+    let report = case.converted(&["--initramfs", mode]);
+    assert_ne!(report["readiness"], "NotReady");
+    let readers: Vec<&str> = verdicts(&report, "filesystem-check")
+        .into_iter()
+        .inspect(|verdict| assert_eq!(verdict["result"], "pass", "{verdict}"))
+        .map(|verdict| verdict["reader"].as_str().unwrap())
+        .collect();
+    if let Some(reader) = reader(filesystem) {
+        assert!(readers.contains(&reader), "{readers:?}");
+        let mounted = &verdicts(&report, "initramfs-drivers")[0];
+        assert_eq!(mounted["reader"], "private mount", "mounted afresh");
+    }
+    let compared = verdicts(&report, "initramfs-complete");
+    assert_eq!(compared.len(), 1, "{}", report["verdicts"]);
+    let converted = case.sha256();
+    assert_ne!(converted, original);
+
+    let verified = case.verb("verify").run().expect(0);
+    assert_ne!(verified["readiness"], "NotReady");
+    let again = case.verb("convert").args(["--initramfs", mode]).run();
+    let again = again.expect(0);
+    assert_eq!(again["committed"], false);
+    assert_eq!(changes(&again, "Changed"), [""; 0]);
+    assert_eq!(
+        case.sha256(),
+        converted,
+        "verify or the second convert wrote"
+    );
+    case.undone_to(&original);
+    report
+}
+
+#[test]
+fn a_small_guest_on_each_filesystem_goes_there_and_back_by_splice_and_by_rebuild() {
+    for filesystem in Filesystem::ALL {
+        let (case, _) = Case::small(Small::on(filesystem), |_| {});
+        let spliced = there_and_back(&case, filesystem, "splice");
+        assert!(changes(&spliced, "Changed").contains(&"append-initramfs"));
+        let rebuilt = there_and_back(&case, filesystem, "rebuild");
+        assert!(changes(&rebuilt, "Changed").contains(&"rebuild-initramfs"));
+        let also = concerns(&spliced).contains(&"other-roots");
+        assert_eq!(also, filesystem == Filesystem::Btrfs);
+    }
+}
+
+#[test]
+fn a_snapshot_beside_the_root_is_named_and_left_as_it_is() {
+    let (case, disk) = Case::small(Small::on(Filesystem::Btrfs), |_| {});
+    let report = case.converted(&[]);
+    let told = concern(&report, "other-roots");
+    assert!(told.contains("disk0p1:@ is converted"), "{told}");
+    assert!(told.contains("@snapshots/1"), "{told}");
+    let mounted = disk.mounted(case.dir());
+    let read = |root: &str| std::fs::read(mounted.path().join(root).join(INITRAMFS)).unwrap();
+    assert!(read("@").len() > read("@snapshots/1").len());
+    let kept = mounted.path().join("@snapshots/1/etc/fstab");
+    assert!(
+        std::fs::read_to_string(kept)
+            .unwrap()
+            .starts_with("/dev/sda1 /")
+    );
+}
+
+#[test]
+fn debian_13_on_xfs_by_uefi_with_dracut_is_spliced() {
+    let report = there_and_back(&Case::guest("trixie-uefi-xfs"), Filesystem::Xfs, "splice");
+    assert_eq!(report["target"]["firmware"], "efi");
+    let loader = verdicts(&report, "efi-fallback-loader")[0];
+    let told = loader["detail"].as_str().unwrap();
+    assert!(told.ends_with("signed throughout"), "{loader}");
+    let readers = verdicts(&report, "filesystem-check");
+    assert!(readers.iter().any(|v| v["reader"] == "fsck.vfat -n"));
+}
+
+#[test]
+fn debian_13_has_its_initramfs_made_anew_by_dracut() {
+    let report = there_and_back(&Case::guest("trixie-uefi-xfs"), Filesystem::Xfs, "rebuild");
+    assert!(changes(&report, "Changed").contains(&"rebuild-initramfs"));
+}
+
+#[test]
+fn debian_11_on_btrfs_with_a_snapshot_is_spliced_and_rebuilt() {
+    let case = Case::guest("bullseye-btrfs");
+    let report = there_and_back(&case, Filesystem::Btrfs, "splice");
+    assert!(concern(&report, "other-roots").contains("@snapshots/1"));
+    there_and_back(&case, Filesystem::Btrfs, "rebuild");
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole street on guests, without booting them: inspect, plan, convert, verify, undo.
+
+mod filesystems;
+mod grub;
+mod real;
