@@ -13,6 +13,7 @@
 mod base;
 mod cell;
 mod check;
+mod create;
 mod diff;
 mod edit;
 #[cfg(test)]
@@ -21,6 +22,9 @@ mod edit_tests;
 mod key;
 mod list;
 mod log;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod log_tests;
 mod marvin;
 mod name;
 mod old_log;

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The room against real hives and against hives made here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Dirty, Hive, Key, Recovery};
 
-/// A hive of the shared test data; `None`, said aloud, where the data is absent.
+/// A hive of the folder that `GUESTFIX_HIVES` names; `None`, said aloud, where it is not there.
 pub(super) fn data(name: &str) -> Option<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let near = root.join("../shared/data/hives").join(name);
-    let far = root.join("../../shared/data/hives").join(name);
-    let found = [near, far].into_iter().find(|path| path.exists());
+    let folder = std::env::var_os("GUESTFIX_HIVES").map(PathBuf::from);
+    let found = folder.map(|folder| folder.join(name));
+    let found = found.filter(|path| path.exists());
     let Some(path) = found else {
         println!("{name} is absent: this test ran on hives made here only");
         return None;
