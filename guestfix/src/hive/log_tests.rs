@@ -167,6 +167,7 @@ fn a_log_that_starts_after_the_hive_is_no_log_of_it() {
     let late = log(&states, 3..6);
     let error = open(dirty(&states[0]), &[&late]).unwrap_err();
     assert_eq!(error.code, "hive-dirty");
+    assert!(error.to_string().contains("no log belongs"), "{error}");
     let taken = Hive::open(dirty(&states[0]), &[&late], Dirty::Accept).unwrap();
     assert!(matches!(taken.recovery(), Recovery::Unrecovered { .. }));
     same(&taken, &states[0]);
