@@ -12,6 +12,7 @@ pub mod cli;
 pub mod digest;
 pub mod disk;
 pub mod guest;
+pub mod hive;
 pub mod tool;
 
 use std::path::PathBuf;

@@ -151,7 +151,11 @@ fn open(path: &Path, files: Vec<Vec<u8>>, dirty: Dirty) -> Result<Hive> {
     let bytes = files.next().unwrap_or_default();
     let logs: Vec<Vec<u8>> = files.collect();
     let logs: Vec<&[u8]> = logs.iter().map(Vec::as_slice).collect();
-    Hive::open(bytes, &logs, dirty).map_err(|e| e.on(path.display().to_string()))
+    let hive = Hive::open(bytes, &logs, dirty).map_err(|e| e.on(path.display().to_string()))?;
+    if let Recovery::Unrecovered { why } = hive.recovery() {
+        tracing::warn!(why, "the hive is dirty: its last writes are lost");
+    }
+    Ok(hive)
 }
 
 fn lay_pending(state_dir: &Path, identities: &[DiskIdentity], files: &mut [Vec<u8>]) -> Result<()> {
