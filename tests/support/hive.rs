@@ -149,18 +149,22 @@ pub fn hivexml_counts(hive: &Path) -> Option<(usize, usize)> {
 /// fails, which it does with lists of more than one leaf and with several types of values.
 pub fn regtree_keys(hive: &Path) -> Option<Vec<(usize, String)>> {
     let mut command = Command::new("regtree");
-    command.args(["--no-values", "--configfile=/dev/null", "-F"]);
+    command.args(["--configfile=/dev/null", "-F"]);
     let output = command.arg(hive).output();
     let output = output.unwrap_or_else(|e| panic!("regtree: {e}; does `tests/setup` pass?"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let keys = text.lines().filter(|line| !line.is_empty()).map(|line| {
+    let keys = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.contains("= REG_"));
+    let keys = keys.map(|line| {
         let name = line.trim_start_matches(' ');
         (line.len() - name.len(), name.to_owned())
     });
     output.status.success().then(|| keys.collect())
 }
 
-/// What [`regtree_keys`] should say; `None` where a name is not ASCII, which it prints otherwise.
+/// What [`regtree_keys`] should say; `None` where a name is not
+/// printable ASCII, which it prints otherwise.
 pub fn our_keys(hive: &Hive) -> Option<Vec<(usize, String)>> {
     fn below(key: Key<'_>, depth: usize, out: &mut Vec<(usize, String)>) {
         for sub in key.subkeys().unwrap() {
@@ -171,7 +175,8 @@ pub fn our_keys(hive: &Hive) -> Option<Vec<(usize, String)>> {
     }
     let mut out = Vec::new();
     below(hive.root().unwrap(), 1, &mut out);
-    out.iter().all(|(_, name)| name.is_ascii()).then_some(out)
+    let plain = |name: &str| name.bytes().all(|byte| (b' '..0x7F).contains(&byte));
+    out.iter().all(|(_, name)| plain(name)).then_some(out)
 }
 
 /// A hive file with its logs.

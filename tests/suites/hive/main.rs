@@ -9,6 +9,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod command;
+#[path = "../../../guestfix/fuzz/exercise.rs"]
+mod exercise;
+mod hostile;
 mod readers;
 mod sample;
 mod script;

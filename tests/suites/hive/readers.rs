@@ -61,7 +61,8 @@ fn every_given_hive_is_seen_alike_by_two_other_readers() {
             }
             Err(error) => {
                 println!("{name}: {error}");
-                assert_eq!(error.code, "hive-damaged", "{name}");
+                let codes = ["hive-damaged", "hive-version"];
+                assert!(codes.contains(&error.code.as_str()), "{name}");
                 assert!(error.offset.is_some());
             }
         }
