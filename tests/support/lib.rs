@@ -13,6 +13,7 @@ pub mod digest;
 pub mod disk;
 pub mod guest;
 pub mod hive;
+pub mod hive_bench;
 pub mod tool;
 
 use std::path::PathBuf;

@@ -14,6 +14,9 @@ mod base;
 mod cell;
 mod check;
 mod create;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod damage_tests;
 mod diff;
 mod edit;
 #[cfg(test)]

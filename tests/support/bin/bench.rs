@@ -166,6 +166,16 @@ fn peers(image: &Guest, ours: &Row, rows: &mut Vec<Row>) {
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("--hive") => tests::hive_bench::table(args.get(1).map(String::as_str)),
+        Some("--hive-child") => tests::hive_bench::child(&args[1..]),
+        Some("--hive-make") => tests::hive_bench::make(&args[1]),
+        _ => guests(),
+    }
+}
+
+fn guests() {
     let image = Guest::get("bookworm-bios-ext4");
     let mut rows = vec![
         measure("inspect, guest (a)", &["inspect"], &image, None),
