@@ -226,3 +226,50 @@ fn a_cut_hive_is_an_error_with_its_place() {
         ("hive-damaged", Some(12288))
     );
 }
+
+#[test]
+fn links_volatile_and_predefined_keys_are_told() {
+    let mut hive = Hive::create(5, 1).unwrap();
+    let mut edit = hive.edit(1).unwrap();
+    edit.create_key("Link").unwrap();
+    let target: Vec<u8> = "\\Registry\\Machine"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let kind = super::ValueType::LINK;
+    edit.set_value("Link", "SymbolicLinkValue", kind, &target)
+        .unwrap();
+    edit.set_class("Link", Some("A class")).unwrap();
+    edit.finish().unwrap();
+    let key = hive.key("link").unwrap().unwrap();
+    let place = 4096 + key.offset() as usize + 4 + 2;
+    assert_eq!(key.link_target().unwrap(), None);
+    assert_eq!(key.class().unwrap().as_deref(), Some("A class"));
+    for (bit, told) in [(0x10, [true, false, false]), (1, [false, true, false])] {
+        let flags = flagged(&hive, place, bit);
+        assert_eq!(flags, told, "{bit:#x}");
+    }
+    assert_eq!(flagged(&hive, place, 0x40), [false, false, true]);
+    let mut bytes = hive.bytes().to_vec();
+    bytes[place] |= 0x10;
+    let linked = Hive::open(bytes, &[], Dirty::Refuse).unwrap();
+    let key = linked.key("Link").unwrap().unwrap();
+    let target = key.link_target().unwrap();
+    assert_eq!(target.as_deref(), Some("\\Registry\\Machine"));
+}
+
+/// Link, volatile, predefined.
+fn flagged(hive: &Hive, place: usize, bit: u8) -> [bool; 3] {
+    let mut bytes = hive.bytes().to_vec();
+    bytes[place] |= bit;
+    let hive = Hive::open(bytes, &[], Dirty::Refuse).unwrap();
+    let key = hive.key("Link").unwrap().unwrap();
+    let flags = key.flags().unwrap();
+    // A predefined key has a handle where others have a list of values.
+    assert_eq!(key.values().unwrap().count(), usize::from(bit != 0x40));
+    [
+        flags.is_symlink(),
+        flags.is_volatile(),
+        flags.is_predefined(),
+    ]
+}
