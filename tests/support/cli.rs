@@ -177,9 +177,10 @@ fn kill_after(child: &Child, timeout: Duration) -> mpsc::Sender<()> {
     sender
 }
 
-/// Waits for `child` by wait4(2), which, unlike the standard library, tells what it and its children used.
+/// Waits for `child` by wait4(2), which, unlike the standard library, tells what it and its children used: its status and
+/// its peak resident bytes.
 #[allow(unsafe_code)]
-fn wait_measured(child: Child) -> (ExitStatus, u64) {
+pub fn wait_measured(child: Child) -> (ExitStatus, u64) {
     let mut status = 0;
     let pid = child.id() as libc::pid_t;
     // SAFETY: `rusage` is plain integers, for which zero is a value; both pointers are to live locals of the right type;

@@ -14,6 +14,8 @@ pub mod cli;
 pub mod digest;
 pub mod disk;
 pub mod guest;
+pub mod hive;
+pub mod hive_bench;
 pub mod planted;
 pub mod small;
 pub mod tool;

@@ -273,8 +273,8 @@ pub struct HiveArgs {
 
 const HIVE_HELP: &str = "\
 The logs beside the hive (FILE.LOG1, FILE.LOG2, FILE.LOG) are replayed first, in memory. set and
-delete edit a copy, write it beside the file, check it and move it into place; the file as it was
-stays beside it as FILE.guestfix-undo-N (the logs too): move it back to undo.
+delete edit a copy in memory, walk all of it, and commit it with its emptied logs as convert commits
+disks: all or nothing. `guestfix undo FILE` gives every byte of the hive and its logs back.
 
 KEY is a path such as 'ControlSet001\\Services\\viostor', without the hive's own name; \"\" is the root.";
 

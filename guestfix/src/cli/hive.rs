@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::args::{HiveArgs, HiveVerb};
-use super::hive_file::HiveFile;
+use super::args::{Common, HiveArgs, HiveVerb};
 use super::output::Output;
 use crate::error::{Error, Kind, Result};
-use crate::hive::{self, Difference, Dirty, Hive, Recovery, Summary, Value, ValueType, typed};
+use crate::hive::{self, Difference, Dirty, Recovery, Summary, Value, ValueType, typed};
+use crate::pipeline::progress::Silent;
+use crate::pipeline::{self, Context};
 
 /// The document `guestfix.io/hive/v1`; a verb fills what it is about.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +35,8 @@ pub(super) struct HiveDocument {
     pub summary: Option<Summary>,
     /// `set`, `delete`: whether the file was written.
     pub changed: Option<bool>,
-    /// `set`, `delete`: where the file as it was is kept.
-    pub undo: Option<PathBuf>,
+    /// `set`, `delete`: the undo record that `guestfix undo FILE` takes back.
+    pub undo: Option<String>,
 }
 
 /// One value.
@@ -49,42 +50,52 @@ pub(super) struct ValueView {
     pub data: String,
 }
 
-pub(super) fn run(args: &HiveArgs, output: &Output) -> Result<u8> {
+pub(super) fn run(common: &Common, args: &HiveArgs, output: &Output) -> Result<u8> {
+    let context = &Context {
+        state_dir: &common.state_dir,
+        progress: &Silent,
+    };
     let dirty = if args.accept_dirty {
         Dirty::Accept
     } else {
         Dirty::Refuse
     };
     let document = match &args.verb {
-        HiveVerb::Get { file, key, name } => get(file, dirty, key, name.as_deref())?,
+        HiveVerb::Get { file, key, name } => get(context, file, dirty, key, name.as_deref())?,
         HiveVerb::Set {
             file,
             key,
             name,
             data,
-        } => set(file, dirty, key, name.as_deref().zip(data.as_deref()))?,
-        HiveVerb::Delete { file, key, name } => delete(file, dirty, key, name.as_deref())?,
+        } => set(
+            context,
+            file,
+            dirty,
+            key,
+            name.as_deref().zip(data.as_deref()),
+        )?,
+        HiveVerb::Delete { file, key, name } => delete(context, file, dirty, key, name.as_deref())?,
         HiveVerb::Export { file, key, prefix } => {
-            let opened = HiveFile::open(file, dirty)?;
-            let text = hive::export(&opened.hive, key, prefix)?;
+            let opened = pipeline::read_hive(context, file, dirty)?;
+            let text = hive::export(&opened, key, prefix)?;
             HiveDocument {
                 text: Some(text),
-                ..about(file, &opened.hive)
+                ..about(file, opened.recovery())
             }
         }
         HiveVerb::Diff { file, other } => {
-            let opened = HiveFile::open(file, dirty)?;
-            let other = HiveFile::open(other, dirty)?;
+            let opened = pipeline::read_hive(context, file, dirty)?;
+            let other = pipeline::read_hive(context, other, dirty)?;
             HiveDocument {
-                differences: Some(hive::diff(&opened.hive, &other.hive)?),
-                ..about(file, &opened.hive)
+                differences: Some(hive::diff(&opened, &other)?),
+                ..about(file, opened.recovery())
             }
         }
         HiveVerb::Check { file } => {
-            let opened = HiveFile::open(file, dirty)?;
+            let opened = pipeline::read_hive(context, file, dirty)?;
             HiveDocument {
-                summary: Some(opened.hive.check()?),
-                ..about(file, &opened.hive)
+                summary: Some(opened.check()?),
+                ..about(file, opened.recovery())
             }
         }
     };
@@ -93,11 +104,11 @@ pub(super) fn run(args: &HiveArgs, output: &Output) -> Result<u8> {
     Ok(u8::from(differs))
 }
 
-fn about(file: &Path, hive: &Hive) -> HiveDocument {
+fn about(file: &Path, recovery: &Recovery) -> HiveDocument {
     HiveDocument {
         schema: "guestfix.io/hive/v1".to_owned(),
         file: file.to_owned(),
-        recovery: hive.recovery().clone(),
+        recovery: recovery.clone(),
         subkeys: None,
         values: None,
         text: None,
@@ -113,11 +124,17 @@ fn missing(what: String) -> Error {
         .hint("guestfix hive get FILE shows what exists")
 }
 
-fn get(file: &Path, dirty: Dirty, path: &str, name: Option<&str>) -> Result<HiveDocument> {
-    let opened = HiveFile::open(file, dirty)?;
-    let key = opened.hive.key(path)?;
+fn get(
+    context: &Context<'_>,
+    file: &Path,
+    dirty: Dirty,
+    path: &str,
+    name: Option<&str>,
+) -> Result<HiveDocument> {
+    let opened = pipeline::read_hive(context, file, dirty)?;
+    let key = opened.key(path)?;
     let key = key.ok_or_else(|| missing(format!("key {path:?}")))?;
-    let mut document = about(file, &opened.hive);
+    let mut document = about(file, opened.recovery());
     if let Some(name) = name {
         let value = key.value(name)?;
         let value = value.ok_or_else(|| missing(format!("value {name:?}")))?;
@@ -139,11 +156,17 @@ fn view(value: &Value<'_>) -> Result<ValueView> {
     })
 }
 
-fn set(file: &Path, dirty: Dirty, key: &str, value: Option<(&str, &str)>) -> Result<HiveDocument> {
+fn set(
+    context: &Context<'_>,
+    file: &Path,
+    dirty: Dirty,
+    key: &str,
+    value: Option<(&str, &str)>,
+) -> Result<HiveDocument> {
     let value = value
         .map(|(name, data)| data_of(data).map(|(kind, data)| (name, kind, data)))
         .transpose()?;
-    edited(file, dirty, |edit| {
+    edited(context, file, dirty, |edit| {
         edit.create_key(key)?;
         match &value {
             Some((name, kind, data)) => edit.set_value(key, name, *kind, data),
@@ -152,8 +175,14 @@ fn set(file: &Path, dirty: Dirty, key: &str, value: Option<(&str, &str)>) -> Res
     })
 }
 
-fn delete(file: &Path, dirty: Dirty, key: &str, name: Option<&str>) -> Result<HiveDocument> {
-    edited(file, dirty, |edit| {
+fn delete(
+    context: &Context<'_>,
+    file: &Path,
+    dirty: Dirty,
+    key: &str,
+    name: Option<&str>,
+) -> Result<HiveDocument> {
+    edited(context, file, dirty, |edit| {
         match name {
             Some(name) => edit.delete_value(key, name)?,
             None => edit.delete_key(key)?,
@@ -163,17 +192,16 @@ fn delete(file: &Path, dirty: Dirty, key: &str, name: Option<&str>) -> Result<Hi
 }
 
 fn edited(
+    context: &Context<'_>,
     file: &Path,
     dirty: Dirty,
     edit: impl FnOnce(&mut hive::Editor<'_>) -> Result<()>,
 ) -> Result<HiveDocument> {
-    let opened = HiveFile::open(file, dirty)?;
-    let document = about(file, &opened.hive);
-    let undo = opened.edit(edit)?;
+    let done = pipeline::edit_hive(context, file, dirty, edit)?;
     Ok(HiveDocument {
-        changed: Some(undo.is_some()),
-        undo,
-        ..document
+        changed: Some(done.changed),
+        undo: done.undo,
+        ..about(file, &done.recovery)
     })
 }
 
@@ -233,12 +261,13 @@ fn render(document: &HiveDocument) -> String {
     if let Some(summary) = &document.summary {
         render_summary(summary, &mut out);
     }
-    match (document.changed, &document.undo) {
-        (Some(_), Some(undo)) => {
-            let _ = writeln!(out, "Changed. The file as it was: {}", undo.display());
+    match document.changed {
+        Some(true) => {
+            let file = document.file.display();
+            let _ = writeln!(out, "Changed. To take it back: guestfix undo {file}");
         }
-        (Some(_), None) => out.push_str("Already so; nothing was written.\n"),
-        _ => {}
+        Some(false) => out.push_str("Already so; nothing was written.\n"),
+        None => {}
     }
     out
 }

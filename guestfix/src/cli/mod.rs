@@ -8,7 +8,6 @@ mod convert;
 mod doctor;
 mod generate;
 mod hive;
-mod hive_file;
 mod host;
 mod inspect;
 mod output;
@@ -63,7 +62,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<u8> {
         Verb::Boot(args) => boot::run(common, args, output),
         Verb::Undo(args) => undo::run(common, args, output),
         Verb::Recover(args) => recover::run(common, args, output),
-        Verb::Hive(args) => hive::run(args, output),
+        Verb::Hive(args) => hive::run(common, args, output),
         Verb::Host => host::run(output),
         Verb::State(args) => state::run(common, args, output),
         Verb::Checks => checks::run(output),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::{BIN_HEADER, Bins, NONE, cell_size, place};
 use super::key::{Key, at};
 use super::list::{Hint, List};
-use super::name;
+use super::name::Name;
 use super::value::{self, Value};
 use super::{DEPTH_LIMIT, Hive, damaged, security};
 use crate::error::Result;
@@ -145,7 +145,7 @@ impl<'h> Walk<'h> {
         let root = self.hive.root()?;
         self.key(root)?;
         let mut open = vec![(root, root.subkeys()?)];
-        let mut last: Vec<Option<Vec<u16>>> = vec![None];
+        let mut last: Vec<Option<Name<'h>>> = vec![None];
         while let Some((parent, subkeys)) = open.last_mut() {
             let Some(next) = subkeys.next() else {
                 open.pop();
@@ -172,19 +172,19 @@ impl<'h> Walk<'h> {
         Ok(())
     }
 
-    fn order(&mut self, key: Key<'h>, last: Option<&mut Option<Vec<u16>>>) -> Result<()> {
+    fn order(&mut self, key: Key<'h>, last: Option<&mut Option<Name<'h>>>) -> Result<()> {
         let Some(last) = last else {
             return Ok(());
         };
-        let units = key.name_units()?;
-        match last.as_ref().map(|last| name::compare(last, &units)) {
+        let name = key.stored_name()?;
+        match last.map(|last| last.order(name)) {
             Some(std::cmp::Ordering::Equal) => {
                 self.find(key.cell.at(0), "two keys have the same name")
             }
             Some(std::cmp::Ordering::Greater) => self.find(key.cell.at(0), "keys are not in order"),
             _ => {}
         }
-        *last = Some(units);
+        *last = Some(name);
         Ok(())
     }
 
@@ -266,9 +266,9 @@ impl<'h> Walk<'h> {
     fn hashes(&mut self, leaf: List<'h>) -> Result<()> {
         for index in 0..if leaf.tag == *b"lh" { leaf.count } else { 0 } {
             let entry = leaf.entry(index)?;
-            let name = Key::read(self.hive, entry.offset)?.name_units()?;
+            let name = Key::read(self.hive, entry.offset)?.stored_name()?;
             if let Hint::Hash(hash) = entry.hint
-                && hash != name::hash(&name)
+                && hash != name.hash()
             {
                 self.find(leaf.cell.at(4), "a key's hash is wrong in its list");
             }

@@ -17,11 +17,13 @@ pub(super) mod at {
     pub(in crate::hive) const PARENT: usize = 16;
     pub(in crate::hive) const SUBKEYS: usize = 20;
     pub(in crate::hive) const SUBKEY_LIST: usize = 28;
+    pub(in crate::hive) const VOLATILE_LIST: usize = 32;
     pub(in crate::hive) const VALUES: usize = 36;
     pub(in crate::hive) const VALUE_LIST: usize = 40;
     pub(in crate::hive) const SECURITY: usize = 44;
     pub(in crate::hive) const CLASS: usize = 48;
     pub(in crate::hive) const MAX_SUBKEY_NAME: usize = 52;
+    pub(in crate::hive) const MAX_CLASS: usize = 56;
     pub(in crate::hive) const MAX_VALUE_NAME: usize = 60;
     pub(in crate::hive) const MAX_VALUE_DATA: usize = 64;
     pub(in crate::hive) const NAME_LEN: usize = 72;

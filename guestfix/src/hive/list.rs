@@ -6,6 +6,9 @@ use super::key::{Key, at};
 use super::{Hive, damaged, name};
 use crate::error::Result;
 
+/// Bytes of the smallest cell of a key.
+const SMALLEST_KEY: u32 = 80;
+
 /// What a leaf says about one key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
@@ -115,6 +118,16 @@ impl<'h> Subkeys<'h> {
         // Windows leaves a stale list offset behind a count of zero.
         if claimed == 0 {
             return Ok(Self { entries });
+        }
+        // A key takes at least a cell: more of them would bound the work on a loop badly.
+        let most = key.hive.base.size / SMALLEST_KEY;
+        if claimed > most {
+            return Err(damaged(
+                key.cell.at(at::SUBKEYS),
+                "a key has more subkeys than the hive has room for",
+                format!("at most {most}"),
+                claimed,
+            ));
         }
         if offset == NONE {
             return Err(damaged(

@@ -144,7 +144,12 @@ fn replay(bytes: &[u8], base: Option<BaseBlock>, logs: &[&[u8]]) -> Result<Optio
         if entry.sequence < from || last.is_some_and(|l| entry.sequence <= l.sequence) {
             continue;
         }
-        if last.is_some_and(|l| l.sequence.checked_add(1) != Some(entry.sequence)) {
+        // A gap, also one between the hive and its first entry, hides writes that came before.
+        let expected = match last {
+            Some(last) => last.sequence.checked_add(1),
+            None => base.map(|base| base.secondary_sequence),
+        };
+        if expected.is_some_and(|expected| expected != entry.sequence) {
             break;
         }
         apply(&mut out, entry)?;

@@ -13,6 +13,10 @@
 mod base;
 mod cell;
 mod check;
+mod create;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod damage_tests;
 mod diff;
 mod edit;
 #[cfg(test)]
@@ -21,6 +25,9 @@ mod edit_tests;
 mod key;
 mod list;
 mod log;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod log_tests;
 mod marvin;
 mod name;
 mod old_log;

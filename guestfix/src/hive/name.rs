@@ -55,7 +55,20 @@ impl<'h> Name<'h> {
 
     /// Whether the units are valid UTF-16.
     pub(super) fn is_valid(self) -> bool {
-        char::decode_utf16(self.units()).all(|c| c.is_ok())
+        match self {
+            Name::Compressed(_) => true,
+            Name::Wide(_) => char::decode_utf16(self.units()).all(|c| c.is_ok()),
+        }
+    }
+
+    /// The hash that `lh` lists keep.
+    pub(super) fn hash(self) -> u32 {
+        hash_units(self.units())
+    }
+
+    /// Compares with another stored name, without case.
+    pub(super) fn order(self, other: Name<'_>) -> Ordering {
+        self.units().map(upcase).cmp(other.units().map(upcase))
     }
 
     /// Compares without case, in the order of the lists.
@@ -90,17 +103,14 @@ pub(super) fn upcase(unit: u16) -> u16 {
     }
 }
 
-/// Compares two names without case.
-pub(super) fn compare(a: &[u16], b: &[u16]) -> Ordering {
-    a.iter()
-        .map(|u| upcase(*u))
-        .cmp(b.iter().map(|u| upcase(*u)))
-}
-
 /// The hash that `lh` lists keep beside each key.
 pub(super) fn hash(name: &[u16]) -> u32 {
-    name.iter().fold(0_u32, |hash, unit| {
-        hash.wrapping_mul(37).wrapping_add(u32::from(upcase(*unit)))
+    hash_units(name.iter().copied())
+}
+
+fn hash_units(units: impl Iterator<Item = u16>) -> u32 {
+    units.fold(0_u32, |hash, unit| {
+        hash.wrapping_mul(37).wrapping_add(u32::from(upcase(unit)))
     })
 }
 
@@ -128,6 +138,14 @@ pub(super) fn encode(name: &[u16]) -> (Vec<u8>, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compare(a: &[u16], b: &[u16]) -> Ordering {
+        let wide: Vec<u8> = a.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let other: Vec<u8> = b.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let (name, other) = (Name::Wide(&wide), Name::Wide(&other));
+        assert_eq!(name.compare(b), name.order(other));
+        name.compare(b)
+    }
 
     fn units(text: &str) -> Vec<u16> {
         text.encode_utf16().collect()

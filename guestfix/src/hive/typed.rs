@@ -168,3 +168,98 @@ pub fn live_control_sets(hive: &Hive) -> Result<Vec<String>> {
 pub fn default_string(key: &Key<'_>) -> Result<Option<String>> {
     key.value("")?.map(|value| string(&value)).transpose()
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::hive::Editor;
+
+    const NOW: u64 = 0x1d2_9627_f1c8_a860;
+
+    fn hive(fill: impl FnOnce(&mut Editor<'_>)) -> Hive {
+        let mut hive = Hive::create(5, NOW).unwrap();
+        let mut edit = hive.edit(NOW).unwrap();
+        edit.create_key("Select").unwrap();
+        fill(&mut edit);
+        edit.finish().unwrap();
+        hive
+    }
+
+    fn one(kind: ValueType, data: &[u8]) -> Hive {
+        hive(|edit| edit.set_value("", "v", kind, data).unwrap())
+    }
+
+    fn of<T>(hive: &Hive, read: impl FnOnce(&Value<'_>) -> Result<T>) -> Result<T> {
+        read(&hive.value("", "v").unwrap().unwrap())
+    }
+
+    #[test]
+    fn the_control_sets_that_a_boot_may_choose_are_named_once() {
+        let fill = |edit: &mut Editor<'_>| {
+            let numbers = [("Current", 2_u32), ("Default", 2), ("LastKnownGood", 7)];
+            for (name, number) in numbers {
+                let data = number.to_le_bytes();
+                edit.set_value("Select", name, ValueType::DWORD, &data)
+                    .unwrap();
+            }
+            for set in ["ControlSet001", "ControlSet002"] {
+                edit.create_key(set).unwrap();
+            }
+        };
+        let hive = hive(fill);
+        // The seventh does not exist, the first is not chosen.
+        assert_eq!(live_control_sets(&hive).unwrap(), ["ControlSet002"]);
+        assert_eq!(select(&hive).unwrap().failed, 0);
+        let error = select(&Hive::create(5, NOW).unwrap()).unwrap_err();
+        assert_eq!(error.code, "hive-no-select");
+    }
+
+    #[test]
+    fn texts_go_out_and_come_back_and_sloppy_ends_are_tolerated() {
+        let text = "C:\\\u{142}\u{1F600}";
+        for kind in [ValueType::SZ, ValueType::EXPAND_SZ] {
+            let hive = one(kind, &string_data(text));
+            assert_eq!(of(&hive, string).unwrap(), text);
+        }
+        assert_eq!(of(&one(ValueType::SZ, b"a\0b"), string).unwrap(), "a");
+        assert_eq!(of(&one(ValueType::SZ, b""), string).unwrap(), "");
+        let wrong = of(&one(ValueType::BINARY, b"a\0"), string).unwrap_err();
+        assert_eq!(wrong.code, "hive-value");
+    }
+
+    #[test]
+    fn lists_of_texts_end_at_the_first_empty_one() {
+        let data = multi_string_data(&["a", "", "bc"]);
+        assert_eq!(data, b"a\0\0\0b\0c\0\0\0\0\0");
+        let hive = one(ValueType::MULTI_SZ, &data);
+        assert_eq!(of(&hive, multi_string).unwrap(), ["a", "bc"]);
+        let ended = one(ValueType::MULTI_SZ, b"a\0\0\0\0\0b\0\0\0");
+        assert_eq!(of(&ended, multi_string).unwrap(), ["a"]);
+        assert_eq!(multi_string_data::<&str>(&[]), [0, 0]);
+    }
+
+    #[test]
+    fn numbers_have_their_type_and_length() {
+        let number = |kind, data: &[u8]| of(&one(kind, data), dword);
+        assert_eq!(number(ValueType::DWORD, &[1, 2, 0, 0]).unwrap(), 0x201);
+        let big = number(ValueType::DWORD_BIG_ENDIAN, &[0, 0, 2, 1]);
+        assert_eq!(big.unwrap(), 0x201);
+        assert!(number(ValueType::DWORD, &[1, 2, 0]).is_err());
+        assert!(number(ValueType::BINARY, &[1, 2, 0, 0]).is_err());
+        let eight = one(ValueType::QWORD, &7_u64.to_le_bytes());
+        assert_eq!(of(&eight, qword).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_filetime_counts_from_1601() {
+        // 2017-01-01T00:00:00Z, from Windows.
+        let ticks = 131_277_024_000_000_000;
+        let unix = from_filetime(ticks).unwrap();
+        let since = unix.duration_since(UNIX_EPOCH).unwrap();
+        assert_eq!(since.as_secs(), 1_483_228_800);
+        assert_eq!(to_filetime(unix), ticks);
+        assert_eq!(from_filetime(0), None);
+        assert!(from_filetime(u64::MAX).is_some());
+    }
+}

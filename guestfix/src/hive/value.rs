@@ -186,7 +186,7 @@ impl<'h> Value<'h> {
             return Err(damaged(
                 record.at(0),
                 "data is longer than the hive",
-                "less",
+                format!("at most {}", self.hive.bytes.len()),
                 len,
             ));
         }

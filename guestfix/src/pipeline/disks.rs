@@ -221,6 +221,45 @@ impl Writable {
             .map(|number| format!("undo-{number:04}")))
     }
 
+    /// What every disk holds: for files that fit into memory.
+    pub(super) fn contents(&self, most: u64) -> Result<Vec<Vec<u8>>> {
+        let read = |open: &OpenDisk| super::hive::whole(open.disk.as_ref(), most);
+        self.disks.iter().map(read).collect()
+    }
+
+    /// Commits whole new contents; all of each, named so, tells later whether anybody wrote since.
+    pub(super) fn commit_whole(&self, news: Vec<Arc<dyn Storage>>, name: &str) -> Result<u64> {
+        let whole = |new: &Arc<dyn Storage>| Extent {
+            offset: 0,
+            len: new.len(),
+            delta: 0,
+        };
+        let fingerprints: Vec<Fingerprint> = news
+            .iter()
+            .enumerate()
+            .map(|(disk, new)| Fingerprint {
+                disk,
+                name: name.to_owned(),
+                offset: 0,
+                len: new.len(),
+            })
+            .collect();
+        let news: Vec<CommitDisk> = news
+            .into_iter()
+            .map(|new| CommitDisk {
+                changed: vec![whole(&new)],
+                new,
+            })
+            .collect();
+        let commit = Commit {
+            home: &self.home,
+            disks: &self.disks,
+            news: &news,
+            fingerprints: &fingerprints,
+        };
+        Ok(commit.run()?.bytes)
+    }
+
     /// Commits what the overlays hold: the bytes that differed.
     pub(super) fn commit(&self, session: &Session, runs: &[Run], marks: &[Mark]) -> Result<u64> {
         let mut news = Vec::new();

@@ -6,6 +6,7 @@ mod disks;
 mod esp;
 mod families;
 mod hands;
+mod hive;
 mod intact;
 mod process;
 pub mod progress;
@@ -22,6 +23,7 @@ use std::time::Instant;
 
 pub use convert::{ConvertOptions, convert};
 pub use families::FAMILIES;
+pub use hive::{HiveEdit, edit_hive, read_hive};
 pub use proof::{BootOptions, boot};
 pub use undo::{RecoverReport, UndoReport, recover, undo};
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Context;
 use super::disks::Disks;
+use super::hive::expanded;
 use crate::error::Result;
 
 /// The document `guestfix.io/undo/v1`.
@@ -31,12 +32,12 @@ pub struct RecoverReport {
     pub outcome: String,
 }
 
-/// Gives every byte of the last conversion back, or of all.
+/// Gives every byte of the last conversion back, or of all. A single hive file brings its logs.
 ///
 /// # Errors
 /// `Refused`/`no-undo`, `Refused`/`has-run-since`, `Refused`/`in-use`; `Host` when writing fails.
 pub fn undo(context: &Context<'_>, paths: &[PathBuf], all: bool) -> Result<UndoReport> {
-    let disks = Disks::open_write(paths)?;
+    let disks = Disks::open_write(&expanded(paths)?)?;
     let mut writable = disks.home(context.state_dir)?;
     let (undone, remaining) = writable.undo(all)?;
     Ok(UndoReport {
@@ -51,7 +52,7 @@ pub fn undo(context: &Context<'_>, paths: &[PathBuf], all: bool) -> Result<UndoR
 /// # Errors
 /// `Refused`/`disk-replaced` when the disk is not the one the journal was written for.
 pub fn recover(context: &Context<'_>, paths: &[PathBuf]) -> Result<RecoverReport> {
-    let disks = Disks::open_write(paths)?;
+    let disks = Disks::open_write(&expanded(paths)?)?;
     let mut writable = disks.home(context.state_dir)?;
     let outcome = writable.recover()?.to_owned();
     Ok(RecoverReport {

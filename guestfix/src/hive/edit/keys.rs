@@ -41,6 +41,43 @@ impl Editor<'_> {
         })
     }
 
+    /// Gives an existing key a class name, or takes it away. Writes nothing where it is so already.
+    ///
+    /// Errors: `hive-no-key`; `hive-class` for an empty class or one beyond 32767 UTF-16 units.
+    pub fn set_class(&mut self, path: &str, class: Option<&str>) -> Result<()> {
+        let units = class.map(|class| class.encode_utf16().flat_map(u16::to_le_bytes));
+        let new: Vec<u8> = units.map(Iterator::collect).unwrap_or_default();
+        let len = u16::try_from(new.len()).ok();
+        let Some(len) = len.filter(|len| (*len == 0) == class.is_none()) else {
+            return Err(Error::refused(
+                "hive-class",
+                "a class name has 1 to 32767 UTF-16 units",
+            ));
+        };
+        self.run(|this| {
+            let key = this.offset_of(path)?;
+            let old = this.key(key)?.class_bytes()?;
+            if old.unwrap_or_default() == new {
+                return Ok(());
+            }
+            let had = old.is_some().then_some(this.cell(key)?.u32(at::CLASS)?);
+            let cell = match class {
+                Some(_) => this.alloc_with(&new)?,
+                None => NONE,
+            };
+            this.put32(key, at::CLASS, cell)?;
+            this.put(key, at::CLASS_LEN, &len.to_le_bytes())?;
+            if let Some(had) = had {
+                this.release(had)?;
+            }
+            if let Some((parent, _)) = split(path) {
+                let parent = this.offset_of(&parent)?;
+                this.raise(parent, at::MAX_CLASS, u32::from(len))?;
+            }
+            this.touch(key)
+        })
+    }
+
     fn key_new(&mut self, parent: u32, units: &[u16]) -> Result<u32> {
         let (name, compressed) = encode(units);
         let security = self.cell(parent)?.u32(at::SECURITY)?;
@@ -52,7 +89,12 @@ impl Editor<'_> {
             &(if compressed { COMPRESSED } else { 0 }).to_le_bytes(),
         )?;
         self.put32(key, at::PARENT, parent)?;
-        for field in [at::SUBKEY_LIST, 32, at::VALUE_LIST, at::CLASS] {
+        for field in [
+            at::SUBKEY_LIST,
+            at::VOLATILE_LIST,
+            at::VALUE_LIST,
+            at::CLASS,
+        ] {
             self.put32(key, field, NONE)?;
         }
         self.put32(key, at::SECURITY, security)?;

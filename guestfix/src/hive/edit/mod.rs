@@ -30,8 +30,12 @@ pub struct Editor<'h> {
 pub struct Outcome {
     /// Whether the hive's file differs from what was opened.
     pub changed: bool,
+    /// Whether an operation of the edit changed anything; where only replay did, a writer may
+    /// leave the file to Windows.
+    pub edited: bool,
     /// New content for every transaction log of the hive where it changed: empty. The hive is
-    /// clean, so Windows reads no log; an empty one cannot be mistaken for a newer state.
+    /// clean, so Windows reads no log; an empty one, or one of zeros where a file keeps its length,
+    /// cannot be mistaken for a newer state.
     pub log: Option<Vec<u8>>,
 }
 
@@ -88,6 +92,7 @@ impl<'h> Editor<'h> {
         let changed = self.changed || replayed;
         Ok(Outcome {
             changed,
+            edited: self.changed,
             log: changed.then(Vec::new),
         })
     }

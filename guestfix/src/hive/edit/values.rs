@@ -129,7 +129,10 @@ impl Editor<'_> {
     fn segments(&mut self, data: &[u8]) -> Result<u32> {
         let mut list = Vec::new();
         for part in data.chunks(SEGMENT) {
-            list.extend(self.alloc_with(part)?.to_le_bytes());
+            // Windows gives the last one a whole cell too, and hivex counts on it.
+            let segment = self.alloc(SEGMENT)?;
+            self.put(segment, 0, part)?;
+            list.extend(segment.to_le_bytes());
         }
         let count = u16::try_from(list.len() / 4).unwrap_or(u16::MAX);
         let list = self.alloc_with(&list)?;

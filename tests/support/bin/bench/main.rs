@@ -75,6 +75,16 @@ fn guest_b(peers: Option<&Row>) -> Vec<Row> {
 }
 
 fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("--hive") => tests::hive_bench::table(args.get(1).map(String::as_str)),
+        Some("--hive-child") => tests::hive_bench::child(&args[1..]),
+        Some("--hive-make") => tests::hive_bench::make(&args[1]),
+        _ => guests(),
+    }
+}
+
+fn guests() {
     let mut start = None;
     if std::env::args().any(|arg| arg == "--peers") {
         if peer::installed() {
