@@ -92,7 +92,7 @@ pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
 
 /// A copy that can be started and watched without VMware. Two things differ from the guest, and the initramfs and the
 /// root are not among them: a guest without a serial console shows its login prompt as pixels only, so the menu tells
-/// the kernel to use one as well; and VMware keeps the UEFI boot entry outside the disk, so the guest's own loader is put
+/// the kernel to use one as well, and dracut to give up sooner; and VMware keeps the UEFI boot entry outside the disk, so the guest's own loader is put
 /// where firmware looks without one.
 fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> PathBuf {
     let disk = guest.fresh_copy(dir);
@@ -111,7 +111,11 @@ fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> PathBuf {
 fn with_serial_console(menu: &str) -> String {
     let lines = menu.lines().map(|line| {
         let kernel = line.trim_start().starts_with("linux\t");
-        format!("{line}{}\n", if kernel { " console=ttyS0" } else { "" })
+        match kernel {
+            // dracut looks for a root for three minutes, of emulated time that is long.
+            true => format!("{} console=ttyS0 rd.retry=40\n", line.replace(" quiet", "")),
+            false => format!("{line}\n"),
+        }
     });
     let seen: String = lines.collect();
     assert!(seen.contains("console=ttyS0"), "{menu}");

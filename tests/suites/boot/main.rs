@@ -19,7 +19,7 @@ use after::Converted;
 use row::Row;
 
 const CLOUD: &str = "bookworm-cloud";
-const TIMEOUT: Duration = Duration::from_secs(420);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 fn full() -> bool {
     std::env::var("GUESTFIX_FULL").is_ok_and(|full| !full.is_empty())
