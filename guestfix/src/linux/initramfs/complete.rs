@@ -69,13 +69,20 @@ pub fn sort(name: &str) -> Option<Sort<'_>> {
         "lib/dracut/hooks/",
     ];
     // What belongs to the old machine, to the moment of making, or to a library's version.
-    const LEFT: [&str; 9] = [
+    // Or what dracut takes along for one machine only, and no root hangs on: names, limits, modules for later.
+    const LEFT: [&str; 15] = [
         // Debian's installer: for which machine the initramfs was made.
         "conf/conf.d/driver-policy",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/modules",
+        "etc/nsswitch.conf",
+        "etc/sysctl.",
+        "etc/udev/udev.conf",
         "etc/cmdline.d/",
         "etc/conf.d/",
         "etc/ld.so.",
-        "etc/systemd/system/",
+        "etc/systemd/",
         "etc/udev/hwdb",
         "etc/alternatives/",
         "etc/machine-id",
@@ -142,11 +149,8 @@ pub fn verdict(before: &Facts, after: &Facts, reader: &str) -> Verdict {
         compared = compared.saturating_add(1);
         let root = kernel::root_closure(before, path);
         let lost = lost(old, new, &root);
-        let at = |names: Vec<String>| {
-            names
-                .into_iter()
-                .map(move |name| format!("{name} ({path})"))
-        };
+        let at =
+            |names: Vec<String>| (!names.is_empty()).then(|| format!("{} ({path})", some(&names)));
         all.needed.extend(at(lost.needed));
         all.other.extend(at(lost.other));
         all.machine.extend(lost.machine);
@@ -170,11 +174,11 @@ pub fn verdict(before: &Facts, after: &Facts, reader: &str) -> Verdict {
 
 fn judge(all: &Lost, count: usize) -> (Severity, Outcome, String) {
     if !all.needed.is_empty() {
-        let detail = format!("lost, and the boot may need it: {}", some(&all.needed));
+        let detail = format!("lost, and the boot may need it: {}", all.needed.join("; "));
         return (Severity::Required, Outcome::Fail, detail);
     }
     if !all.other.is_empty() {
-        let detail = format!("lost: {}", some(&all.other));
+        let detail = format!("lost: {}", all.other.join("; "));
         return (Severity::Advised, Outcome::Fail, detail);
     }
     let detail = match all.machine.is_empty() {
@@ -219,6 +223,8 @@ mod tests {
             ),
             ("etc/crypttab", Some(Sort::File("etc/crypttab"))),
             ("etc/cmdline.d/95root.conf", None),
+            ("etc/modules-load.d/modules.conf", None),
+            ("etc/systemd/system.conf.d/limits.conf", None),
             (
                 r"lib/dracut/hooks/initqueue/finished/devexists-\x2fdev\x2fsda1.sh",
                 None,
