@@ -97,7 +97,11 @@ fn behaves(row: &Row, session: &mut Session, controller: Controller) {
     let failed = ask(session, "systemctl --failed --no-legend --plain");
     assert_eq!(failed, "", "no unit failed");
     assert_eq!(state, "running");
-    let address = ask(session, "ip -br -4 addr show dev ens192");
+    // The start-up does not wait for it: systemd-networkd may set it a moment later.
+    let show = "ip -br -4 addr show dev ens192";
+    let wait = format!("for i in $(seq 60); do {show} | grep -q / && break; sleep 1; done");
+    ask(session, &wait);
+    let address = ask(session, show);
     assert!(
         address.contains("192.0.2.10/24"),
         "the interface kept its name and address: {address}\n{}",
