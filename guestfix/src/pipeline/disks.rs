@@ -251,11 +251,15 @@ impl Writable {
                 new,
             })
             .collect();
+        self.run(&news, &fingerprints)
+    }
+
+    fn run(&self, news: &[CommitDisk], fingerprints: &[Fingerprint]) -> Result<u64> {
         let commit = Commit {
             home: &self.home,
             disks: &self.disks,
-            news: &news,
-            fingerprints: &fingerprints,
+            news,
+            fingerprints,
         };
         Ok(commit.run()?.bytes)
     }
@@ -291,12 +295,6 @@ impl Writable {
                 len: mark.len,
             })
             .collect();
-        let commit = Commit {
-            home: &self.home,
-            disks: &self.disks,
-            news: &news,
-            fingerprints: &fingerprints,
-        };
-        Ok(commit.run()?.bytes)
+        self.run(&news, &fingerprints)
     }
 }
