@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A volume as filesystem readers want it: many small reads at any offset, or one stream that can
-//! seek. A small cache of aligned pieces stands between them and the disk.
+//! seek. A small cache of aligned pieces stands between them and the disk; a writer's many small
+//! writes are collected in it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use crate::disk::Storage;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Aligned pieces are read and kept whole.
 const PIECE: u64 = 64 << 10;
@@ -19,11 +20,23 @@ const PIECES: usize = 64;
 /// Reads of this size and more go straight to the disk.
 const DIRECT: usize = 128 << 10;
 
+/// What was written is remembered in units of this many bytes: a piece has 128 of them.
+const UNIT: usize = 512;
+const UNITS: usize = 128;
+
+/// An aligned part of the volume.
+struct Piece {
+    index: u64,
+    bytes: Box<[u8]>,
+    /// The units that the storage does not have yet, one bit each.
+    unwritten: u128,
+}
+
 /// A cached reader of one volume, with a position for [`Read`] and [`Seek`].
 pub struct BlockReader {
     storage: Arc<dyn Storage>,
-    /// Pieces by index, most recently used first.
-    pieces: VecDeque<(u64, Box<[u8]>)>,
+    /// Most recently used first.
+    pieces: VecDeque<Piece>,
     at: u64,
 }
 
@@ -55,6 +68,7 @@ impl BlockReader {
             .checked_add(buf.len() as u64)
             .is_some_and(|end| end <= self.storage.len());
         if buf.len() >= DIRECT || !inside {
+            self.flush()?;
             // Outside the volume the storage makes the error, with its name in it.
             return self.storage.read_at(buf, offset);
         }
@@ -66,7 +80,7 @@ impl BlockReader {
             let (now, rest) = buf.split_at_mut(count);
             now.copy_from_slice(from.get(..count).unwrap_or_default());
             if count == 0 {
-                return Err(crate::error::Error::internal("a cached piece is too short"));
+                return Err(Error::internal("a cached piece is too short"));
             }
             buf = rest;
             offset = offset.saturating_add(count as u64);
@@ -74,51 +88,121 @@ impl BlockReader {
         Ok(())
     }
 
-    /// Takes note of bytes that were written to the storage, so that no piece stays old.
-    pub(crate) fn note_write(&mut self, bytes: &[u8], offset: u64) {
-        let end = offset.saturating_add(bytes.len() as u64);
-        for (index, piece) in &mut self.pieces {
-            let start = index.saturating_mul(PIECE);
-            let from = offset.max(start);
-            let to = end.min(start.saturating_add(piece.len() as u64));
-            let range = |base: u64| {
-                let at = |place: u64| usize::try_from(place.checked_sub(base)?).ok();
-                Some(at(from)?..at(to)?)
-            };
-            if from < to
-                && let (Some(theirs), Some(ours)) = (range(offset), range(start))
-                && let (Some(new), Some(old)) = (bytes.get(theirs), piece.get_mut(ours))
-            {
-                old.copy_from_slice(new);
-            }
+    /// Writes `bytes` at `offset`, into the cache: the storage gets them by [`BlockReader::flush`],
+    /// or when their piece must make room.
+    ///
+    /// # Errors
+    /// `Corrupt`/`out-of-range`; what the storage reports.
+    pub fn write_at(&mut self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.storage.len()) {
+            return self.storage.write_at(bytes, offset);
         }
+        while !bytes.is_empty() {
+            let within = usize::try_from(offset % PIECE).unwrap_or(0);
+            self.piece(offset / PIECE)?;
+            let Some(piece) = self.pieces.front_mut() else {
+                return Err(Error::internal("a cached piece is gone"));
+            };
+            let to = piece.bytes.get_mut(within..).unwrap_or_default();
+            let count = to.len().min(bytes.len());
+            if let (Some(to), Some(from)) = (to.get_mut(..count), bytes.get(..count))
+                && count > 0
+            {
+                to.copy_from_slice(from);
+            } else {
+                return Err(Error::internal("a cached piece is too short"));
+            }
+            let last = within.saturating_add(count).saturating_sub(1);
+            for unit in within / UNIT..=last / UNIT {
+                piece.unwritten |= bit(unit);
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+            offset = offset.saturating_add(count as u64);
+        }
+        Ok(())
+    }
+
+    /// Brings everything that was written to the storage, in order of offset.
+    ///
+    /// # Errors
+    /// What the storage reports; what it did not take stays here.
+    pub fn flush(&mut self) -> Result<()> {
+        let mut unwritten: Vec<&mut Piece> = self
+            .pieces
+            .iter_mut()
+            .filter(|piece| piece.unwritten != 0)
+            .collect();
+        unwritten.sort_by_key(|piece| piece.index);
+        for piece in unwritten {
+            piece.write_to(self.storage.as_ref())?;
+        }
+        Ok(())
     }
 
     /// The piece of that index, moved to the front. The last one of a volume may be short.
     fn piece(&mut self, index: u64) -> Result<&[u8]> {
-        let found = self.pieces.iter().position(|(at, _)| *at == index);
+        let found = self.pieces.iter().position(|piece| piece.index == index);
         let piece = match found.and_then(|place| self.pieces.remove(place)) {
             Some(piece) => piece,
             None => self.load(index)?,
         };
         self.pieces.push_front(piece);
-        Ok(self.pieces.front().map_or(&[], |(_, bytes)| bytes))
+        Ok(self.pieces.front().map_or(&[], |piece| &piece.bytes))
     }
 
-    fn load(&mut self, index: u64) -> Result<(u64, Box<[u8]>)> {
+    fn load(&mut self, index: u64) -> Result<Piece> {
         let start = index.saturating_mul(PIECE);
         let len = self.storage.len().saturating_sub(start).min(PIECE);
-        let evicted = (self.pieces.len() >= PIECES)
-            .then(|| self.pieces.pop_back())
-            .flatten();
+        let mut evicted = None;
+        if self.pieces.len() >= PIECES {
+            if let Some(last) = self.pieces.back_mut() {
+                last.write_to(self.storage.as_ref())?;
+            }
+            evicted = self.pieces.pop_back();
+        }
         let len = usize::try_from(len).unwrap_or(0);
         let mut bytes = match evicted {
-            Some((_, bytes)) if bytes.len() == len => bytes,
+            Some(piece) if piece.bytes.len() == len => piece.bytes,
             _ => vec![0; len].into_boxed_slice(),
         };
         self.storage.read_at(&mut bytes, start)?;
-        Ok((index, bytes))
+        Ok(Piece {
+            index,
+            bytes,
+            unwritten: 0,
+        })
     }
+}
+
+impl Piece {
+    /// Neighbouring units go in one write.
+    fn write_to(&mut self, storage: &dyn Storage) -> Result<()> {
+        let start = self.index.saturating_mul(PIECE);
+        let mut unit = 0;
+        while unit < UNITS && self.unwritten != 0 {
+            let run = (unit..UNITS)
+                .take_while(|unit| self.unwritten & bit(*unit) != 0)
+                .count();
+            let (from, to) = (unit, unit.saturating_add(run));
+            if run > 0 {
+                let at = from.saturating_mul(UNIT);
+                let end = to.saturating_mul(UNIT).min(self.bytes.len());
+                let bytes = self.bytes.get(at..end).unwrap_or_default();
+                storage.write_at(bytes, start.saturating_add(at as u64))?;
+                self.unwritten &= !(from..to).fold(0, |mask, unit| mask | bit(unit));
+            }
+            unit = to.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+fn bit(unit: usize) -> u128 {
+    u32::try_from(unit)
+        .ok()
+        .and_then(|unit| 1_u128.checked_shl(unit))
+        .unwrap_or(0)
 }
 
 impl Read for BlockReader {
@@ -168,6 +252,29 @@ mod tests {
     use super::*;
     use crate::volume::sample::Bytes;
     use proptest::prelude::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Counts its writes.
+    struct Counting(Bytes, AtomicUsize);
+
+    impl Storage for Counting {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+            self.0.read_at(buf, offset)
+        }
+
+        fn write_at(&self, buf: &[u8], offset: u64) -> Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.write_at(buf, offset)
+        }
+
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+    }
 
     fn disk(len: usize) -> Vec<u8> {
         (0..len)
@@ -209,5 +316,46 @@ mod tests {
         assert!(reader.seek(SeekFrom::Current(-300_001)).is_err());
         assert_eq!(reader.seek(SeekFrom::Start(1 << 40)).unwrap(), 1 << 40);
         assert_eq!(Read::read(&mut reader, &mut [0; 4]).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_written_is_read_at_once_and_reaches_the_storage_in_the_end() {
+        let len = (6 << 20) + 777;
+        let storage = Bytes::shared(disk(len));
+        let reader = std::cell::RefCell::new(BlockReader::new(storage.clone()));
+        let model = std::cell::RefCell::new(disk(len));
+        let write = (0..len, 0..70_000_usize, any::<u8>(), any::<bool>());
+        proptest!(|(writes in proptest::collection::vec(write, 1..20))| {
+            let (mut reader, mut model) = (reader.borrow_mut(), model.borrow_mut());
+            for (offset, size, byte, flush) in writes {
+                let size = size.min(len - offset);
+                let bytes = vec![byte; size];
+                reader.write_at(&bytes, offset as u64).unwrap();
+                model[offset..offset + size].copy_from_slice(&bytes);
+                let mut back = vec![0; 200_000.min(len - offset)];
+                reader.read_exact_at(&mut back, offset as u64).unwrap();
+                prop_assert!(back == model[offset..offset + back.len()]);
+                if flush {
+                    reader.flush().unwrap();
+                    let mut all = vec![0; len];
+                    storage.read_at(&mut all, 0).unwrap();
+                    prop_assert!(all == *model);
+                }
+            }
+        });
+        let error = reader.borrow_mut().write_at(&[0; 2], len as u64 - 1);
+        assert_eq!(error.unwrap_err().code, "out-of-range");
+    }
+
+    #[test]
+    fn small_writes_reach_the_storage_as_few_large_ones() {
+        let storage = Arc::new(Counting(Bytes::new(disk(1 << 20)), AtomicUsize::new(0)));
+        let mut reader = BlockReader::new(storage.clone());
+        for n in 0..10_000_u64 {
+            reader.write_at(&[7; 4], 4096 + 4 * n).unwrap();
+        }
+        reader.flush().unwrap();
+        reader.flush().unwrap();
+        assert_eq!(storage.1.load(Ordering::Relaxed), 1);
     }
 }

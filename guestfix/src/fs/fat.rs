@@ -30,7 +30,6 @@ type Entry<'a> = fatfs::DirEntry<'a, Medium>;
 /// A FAT filesystem.
 pub struct Fat {
     inner: Disk,
-    volume: Arc<dyn Storage>,
     reader: Rc<RefCell<BlockReader>>,
     allowance: Rc<Cell<u64>>,
     /// Where the entry `.` was written last.
@@ -66,7 +65,6 @@ impl Fat {
         let inner = contain(|| fatfs::FileSystem::new(medium, options))?;
         Ok(Self {
             inner,
-            volume,
             reader,
             allowance,
             dots,
@@ -137,7 +135,7 @@ impl Fat {
             return Ok(());
         };
         let mut head = [0_u8; 4 * ENTRY];
-        self.volume.read_at(&mut head, start)?;
+        self.reader.borrow_mut().read_exact_at(&mut head, start)?;
         let [long, dot, long_too, dot_dot] = head.as_chunks::<ENTRY>().0 else {
             return Ok(());
         };
@@ -152,9 +150,7 @@ impl Fat {
                 *byte = 0;
             }
         }
-        self.volume.write_at(&short, start)?;
-        self.reader.borrow_mut().note_write(&short, start);
-        Ok(())
+        self.reader.borrow_mut().write_at(&short, start)
     }
 
     /// Appends to a file.
@@ -205,7 +201,8 @@ impl Fat {
     /// A failure of the storage.
     pub fn close(self) -> Result<()> {
         self.allowance.set(ALLOWANCE);
-        contain(|| self.inner.unmount())
+        contain(|| self.inner.unmount())?;
+        self.reader.borrow_mut().flush()
     }
 
     /// A half-written file is worse than none: the room is looked at first.
@@ -432,10 +429,10 @@ impl Read for Medium {
 impl Write for Medium {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.spend(buf.len())?;
-        self.volume
+        self.reader
+            .borrow_mut()
             .write_at(buf, self.at)
             .map_err(io::Error::other)?;
-        self.reader.borrow_mut().note_write(buf, self.at);
         if buf == DOT {
             self.dots.set(Some(self.at));
         }
@@ -444,7 +441,11 @@ impl Write for Medium {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.volume.flush().map_err(io::Error::other)
+        self.reader
+            .borrow_mut()
+            .flush()
+            .and_then(|()| self.volume.flush())
+            .map_err(io::Error::other)
     }
 }
 

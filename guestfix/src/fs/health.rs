@@ -5,9 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ext_super::{HAS_JOURNAL, RECOVER, SUPER, Super};
+use super::xfs_log::Log;
 use crate::error::Result;
 use crate::volume::Volume;
-use crate::volume::field::{be16, be32, be64, le16, le32, le64, read, read_head};
+use crate::volume::field::{be16, be32, le16, le32, le64, read, read_head};
 use crate::volume::probe::{Fat, Ntfs, md_places, swap_signature, volume_flags};
 
 /// ro_compat of ext4: the orphan file holds entries (Linux 5.15, `EXT4_FEATURE_RO_COMPAT_ORPHAN_PRESENT`).
@@ -217,25 +218,13 @@ fn ext_ranges(volume: &Volume) -> Ranges {
     ranges
 }
 
-/// The log's head moves with every mount, so a small log is taken whole. `sb_logstart` at 48 and
-/// `sb_logblocks` at 96; the start is an (allocation group, block) pair split at `sb_agblklog`.
+/// The log's head is where the next mount writes.
 fn xfs_ranges(volume: &Volume) -> Ranges {
+    let storage = volume.storage.as_ref();
     let mut ranges = vec![("superblock", 0, 512)];
-    let sb = read_head(volume.storage.as_ref(), 512).unwrap_or_default();
-    let log = (|| {
-        let block = u64::from(be32(&sb, 4)?);
-        let start = be64(&sb, 48)?;
-        let group_blocks = u64::from(be32(&sb, 84)?);
-        let split = u32::from(*sb.get(124)?);
-        let group = start.checked_shr(split)?;
-        let within = start & 1_u64.checked_shl(split)?.checked_sub(1)?;
-        let first = group.checked_mul(group_blocks)?.checked_add(within)?;
-        let len = u64::from(be32(&sb, 96)?).checked_mul(block)?;
-        // Zero: the log is on another device.
-        (start != 0).then_some((first.checked_mul(block)?, len.min(64 << 20)))
-    })();
-    if let Some((place, len)) = log {
-        ranges.push(("log", place, len));
+    if let Some(log) = Log::of(&read_head(storage, 512).unwrap_or_default()) {
+        let heads = log.head(storage).into_iter();
+        ranges.extend(heads.map(|(offset, len)| ("log head", offset, len)));
     }
     ranges
 }

@@ -18,6 +18,7 @@ pub mod health;
 mod jbd2;
 pub mod path;
 pub mod tree;
+mod xfs_log;
 
 pub use path::GuestPath;
 pub use tree::Tree;

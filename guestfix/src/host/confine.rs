@@ -56,7 +56,6 @@ pub struct Confinement {
 /// # Errors
 /// `Host`/`confinement` or `Host`/`no-seccomp` when the kernel refuses: the worker must end then.
 pub fn confine_worker(limits: &Limits) -> Result<Confinement> {
-    return_memory();
     let root = rustix::process::geteuid().is_root();
     let io_flusher = rustix::process::configure_io_flusher_behavior(true).is_ok();
     few_arenas();
@@ -195,16 +194,6 @@ pub(super) fn give_up_root(root: bool) -> Result<()> {
             .map_err(|e| Error::io("giving up root", e))?;
     }
     capability::keep_only(CapabilitySet::empty())
-}
-
-/// Buffers of a MiB and more come and go here. glibc would keep what was freed of them: it raises the size from which a
-/// block is given back as soon as one such block is freed.
-fn return_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: takes two numbers, and there is one thread yet.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
-    }
 }
 
 #[cfg(test)]

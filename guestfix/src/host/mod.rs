@@ -12,6 +12,7 @@
 //!
 //! Needs Linux 5.14: the mount API by descriptors, `mount_setattr` and `close_range`.
 
+pub mod allocator;
 mod capability;
 mod cgroup;
 pub mod channel;

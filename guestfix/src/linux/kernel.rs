@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use super::initramfs::{read::read_initramfs, rebuild, splice};
+use super::initramfs::{ahead::read_initramfs_ahead, rebuild, splice};
 use super::modules::Modules;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
@@ -197,7 +197,7 @@ fn kernel(
     let mut initramfs: Option<InitramfsFacts> = None;
     for path in &image.initramfs {
         if let Some(file) = tree.open(path)? {
-            let mut read = read_initramfs(file, &version);
+            let mut read = read_initramfs_ahead(file, &version);
             read.facts.path = path.display();
             read.facts.size = tree.stat(path)?.map_or(0, |meta| meta.len);
             let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();

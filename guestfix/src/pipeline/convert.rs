@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::disks::{Disks, Writable};
 use super::hands::MountedGuest;
+use super::opinions::Opinions;
 use super::progress::Stage;
 use super::session::{Seen, Session};
 use super::{Context, families, millis};
@@ -77,11 +78,11 @@ pub fn convert(
         .step(Stage::Verify, "re-reading and running every check", 0, 0);
     // Where nothing was written there is nothing to check, and the guest is still being looked at.
     let opinions = match plan.changes.is_empty() || hopeless {
-        true => Vec::new(),
+        true => Opinions::none(),
         false => session.second_opinions(&facts)?,
     };
     let mut seen = session.verify(&facts.root, options.bus)?;
-    seen.verdicts.extend(opinions);
+    seen.verdicts.extend(opinions.collect()?);
     let runs = session.seal()?;
     timings.verify = millis(step);
 

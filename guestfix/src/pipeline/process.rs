@@ -55,10 +55,17 @@ impl Process {
         fds: &[BorrowedFd<'_>],
         worker: &mut Self,
     ) -> Result<MountReply> {
-        let look = || {
-            signal::check()?;
-            worker.child.check()
-        };
+        self.ask(request, fds, || worker.child.check())
+    }
+
+    /// Asks the mounter, and gives up at a signal and when `look` fails.
+    pub(super) fn ask(
+        &mut self,
+        request: &MountRequest,
+        fds: &[BorrowedFd<'_>],
+        mut look: impl FnMut() -> Result<()>,
+    ) -> Result<MountReply> {
+        let look = || signal::check().and_then(|()| look());
         mounter::call(&self.channel, request, fds, look).map_err(|error| {
             match error.code.as_str() {
                 "peer-gone" => self.child.obituary().because(error),

@@ -20,8 +20,8 @@ use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::{Concern, Opener};
 use crate::volume::Volume;
 
-/// How much one read request brings, bytes.
-const READ_AHEAD: u64 = 1 << 20;
+/// How much one read request brings, bytes: less than what glibc maps afresh for each buffer.
+const READ_AHEAD: u64 = 192 << 10;
 
 /// Opens volumes for inspection.
 pub(super) struct Remote {

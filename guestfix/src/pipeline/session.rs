@@ -2,7 +2,7 @@
 //! The process tree of one guest: the worker, the mounter when something must be mounted, and the
 //! FUSE connection between them. Dropping it ends them all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,21 +10,17 @@ use std::path::Path;
 use serde_bytes::ByteBuf;
 
 use super::disks::Disks;
+use super::opinions::{self, Opinions};
 use super::process::Process;
 use super::protocol::{Answer, Ask, DiskSpec, FatChange, Mark, Order, Run, Told};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
-use crate::host::fsck::{self, Opinion};
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::host::{fuse, signal};
 use crate::inspect::Facts;
 use crate::inspect::facts::MountFacts;
 use crate::plan::{Action, Bus, Plan, Policy};
-use crate::verify::{Outcome, Severity, Verdict};
-
-/// How long a checker of filesystems may take, seconds. It reads all metadata, which on a large
-/// volume takes longer than the whole conversion.
-const CHECK_TIMEOUT_S: u32 = 60;
+use crate::verify::Verdict;
 
 /// What a re-read saw.
 #[derive(Debug)]
@@ -275,35 +271,19 @@ impl Session {
     }
 
     /// Asks the node's checkers about every volume that was written and that no reader of ours
-    /// reads; then ends the mounter, so that what is read afterwards is mounted afresh, by another
-    /// process.
-    pub(super) fn second_opinions(&mut self, facts: &Facts) -> Result<Vec<Verdict>> {
-        let mut verdicts = Vec::new();
-        if self.mounter.is_none() {
-            return Ok(verdicts);
+    /// reads. Their mounter ends with them: what is read meanwhile and afterwards is mounted afresh,
+    /// by another process.
+    pub(super) fn second_opinions(&mut self, facts: &Facts) -> Result<Opinions> {
+        let Some(mounter) = self.mounter.take() else {
+            return Ok(Opinions::none());
+        };
+        let questions = opinions::questions(facts);
+        let asked = !questions.is_empty();
+        let opinions = Opinions::ask(mounter, questions);
+        if asked {
+            self.export()?;
         }
-        let mut asked = BTreeSet::new();
-        for mount in &facts.mounts {
-            let fstype = kind_of(facts, mount);
-            let Some(reader) = fsck::checker(fstype) else {
-                continue;
-            };
-            if !asked.insert(&mount.volume) {
-                continue;
-            }
-            let opinion = match self.mount(&MountRequest::Check {
-                volume: mount.volume.clone(),
-                fstype: fstype.to_owned(),
-                timeout_s: CHECK_TIMEOUT_S,
-            })? {
-                MountReply::Checked(opinion) => opinion,
-                _ => return Err(unexpected("check")),
-            };
-            verdicts.push(verdict(&mount.volume, reader, opinion));
-        }
-        self.mount(&MountRequest::Quit)?;
-        self.mounter = None;
-        Ok(verdicts)
+        Ok(opinions)
     }
 
     /// Changes a file of a FAT volume.
@@ -350,7 +330,7 @@ fn peak_rss_of_tree(pid: u32) -> u64 {
     kib.unwrap_or(0).saturating_mul(1024)
 }
 
-fn kind_of<'a>(facts: &'a Facts, mount: &MountFacts) -> &'a str {
+pub(super) fn kind_of<'a>(facts: &'a Facts, mount: &MountFacts) -> &'a str {
     facts
         .volume(&mount.volume)
         .map_or("", |volume| volume.content.kind.as_str())
@@ -361,21 +341,6 @@ pub(super) fn is_fat(facts: &Facts, mount: &MountFacts) -> bool {
     kind_of(facts, mount) == "vfat"
 }
 
-fn verdict(volume: &str, reader: &str, opinion: Opinion) -> Verdict {
-    let (result, detail) = match opinion {
-        Opinion::Sound => (Outcome::Pass, format!("{volume}: no fault")),
-        Opinion::Faulty(said) => (Outcome::Fail, format!("{volume}: {said}")),
-        Opinion::None(why) => (Outcome::Skip, format!("{volume}: {why}")),
-    };
-    Verdict {
-        check: "filesystem-check".to_owned(),
-        severity: Severity::Required,
-        result,
-        reader: reader.to_owned(),
-        detail,
-    }
-}
-
-fn unexpected(order: &str) -> Error {
+pub(super) fn unexpected(order: &str) -> Error {
     Error::internal(format!("the worker answered {order} with something else"))
 }

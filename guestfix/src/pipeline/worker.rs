@@ -33,7 +33,8 @@ struct Worker {
     overlays: Vec<Arc<Overlay>>,
     inspected: Option<Inspected>,
     heads: Heads,
-    export: Option<fuse::Server>,
+    /// One for each mounter; they end with their mounts.
+    exports: Vec<fuse::Server>,
 }
 
 /// Serves orders until the supervisor hangs up.
@@ -54,7 +55,7 @@ pub(super) fn main() -> Result<()> {
         overlays: Vec::new(),
         inspected: None,
         heads: Heads::default(),
-        export: None,
+        exports: Vec::new(),
     };
     while let Some((order, fds)) = channel.recv::<Order>()? {
         let answer: Result<Answer> = worker.obey(order, fds);
@@ -177,7 +178,7 @@ impl Worker {
             .flat_map(|layout| layout.volumes)
             .map(|volume| (volume.name, volume.storage))
             .collect();
-        self.export = Some(fuse::serve(fd, volumes)?);
+        self.exports.push(fuse::serve(fd, volumes)?);
         Ok(Answer::Done)
     }
 

@@ -2,6 +2,8 @@
 //! Guests on every filesystem, by splice and by rebuild: converted, verified, converted again, and
 //! undone to the last bit.
 
+use std::os::unix::fs::FileExt;
+
 use serde_json::Value;
 use tests::case::{Case, changes, concern, concerns, verdicts};
 use tests::small::{Filesystem, INITRAMFS, Small};
@@ -104,4 +106,42 @@ fn debian_11_on_btrfs_with_a_snapshot_is_spliced_and_rebuilt() {
     let report = there_and_back(&case, Filesystem::Btrfs, "splice");
     assert!(concern(&report, "other-roots").contains("@snapshots/1"));
     there_and_back(&case, Filesystem::Btrfs, "rebuild");
+}
+
+/// A guest that only ran leaves its traces in places that the conversion did not write.
+#[test]
+fn a_guest_that_ran_since_is_not_undone() {
+    for filesystem in Filesystem::ALL {
+        let (case, disk) = Case::small(Small::on(filesystem), |_| {});
+        case.converted(&[]);
+        let mounted = disk.mounted(case.dir());
+        std::fs::write(disk.root_in(&mounted).join("etc/ran"), "").unwrap();
+        drop(mounted);
+        refused_to_undo(&case, "superblock");
+    }
+}
+
+/// XFS notes little in its superblock; its log has moved in any case.
+#[test]
+fn the_head_of_an_xfs_log_tells_by_itself_that_the_guest_ran() {
+    let (case, disk) = Case::small(Small::on(Filesystem::Xfs), |_| {});
+    case.converted(&[]);
+    let (offset, _) = tests::disk::partition(&disk.path, disk.root);
+    let mut both = std::fs::File::options();
+    let file = both.read(true).write(true).open(&disk.path).unwrap();
+    let mut superblock = [0; 512];
+    file.read_exact_at(&mut superblock, offset).unwrap();
+    drop(disk.mounted(case.dir()));
+    file.write_all_at(&superblock, offset).unwrap();
+    drop(file);
+    refused_to_undo(&case, "log head");
+}
+
+fn refused_to_undo(case: &Case, what: &str) {
+    let ran = case.sha256();
+    let error = case.verb("undo").run().expect(3);
+    assert_eq!(error["code"], "has-run-since", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(what), "{message}");
+    assert_eq!(case.sha256(), ran, "a refused undo wrote");
 }

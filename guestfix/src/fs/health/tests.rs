@@ -135,7 +135,7 @@ fn an_xfs_log_is_found_through_its_superblock() {
     bytes[124] = 9;
     let ranges = fingerprint_ranges(&volume(bytes));
     assert!(
-        ranges.contains(&("log".to_owned(), 506 * 4096, 64 * 4096)),
+        ranges.contains(&("log head".to_owned(), 506 * 4096, 64 << 10)),
         "{ranges:?}"
     );
 }

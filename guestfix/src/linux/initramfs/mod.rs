@@ -4,6 +4,7 @@
 //! [`crate::linux::kernel`] gathers.
 #![deny(clippy::arithmetic_side_effects)]
 
+pub mod ahead;
 pub mod check;
 pub mod complete;
 pub mod compress;
