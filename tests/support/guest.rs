@@ -12,11 +12,16 @@ use std::process::Command;
 /// The guests that have a recipe.
 pub const NAMES: &[&str] = &[
     "bookworm-bios-ext4",
+    "bookworm-bond",
     "bookworm-cloud",
     "bookworm-split",
     "bullseye-btrfs",
+    "sid-systemd-boot",
     "trixie-uefi-xfs",
 ];
+
+/// Those that only `tests/run --full` builds and boots.
+pub const ONLY_FULL: &[&str] = &["bookworm-bond", "sid-systemd-boot"];
 
 /// One built guest: a raw disk image nobody may write to. Work on a [`Guest::fresh_copy`].
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use tests::digest::sha256_of_file;
 use tests::guest::Guest;
 
 use crate::row::Row;
-use crate::{machine, watch};
+use crate::{machine, macs, watch};
 
 /// How long a command in the guest may take: the slowest waits for the end of its start-up.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -30,10 +30,13 @@ impl Converted {
         let disk = guest.fresh_copy(dir.path());
         let state = dir.path().join("state");
         let original = sha256_of_file(&disk);
-        Cli::new("convert", &[&disk], &state)
-            .args(options)
-            .run()
-            .expect(0);
+        let macs = macs(guest);
+        let mut convert = Cli::new("convert", &[&disk], &state).args(options);
+        if macs.len() > 1 {
+            let vmx = vmx(&macs, dir.path());
+            convert = convert.args(["--vm", vmx.to_str().unwrap()]);
+        }
+        convert.run().expect(0);
         Self {
             _dir: dir,
             disk,
@@ -46,6 +49,22 @@ impl Converted {
         Cli::new("undo", &[&self.disk], &self.state).run().expect(0);
         assert_eq!(sha256_of_file(&self.disk), self.original);
     }
+}
+
+/// What VMware keeps beside the disks of a guest with these cards.
+fn vmx(macs: &[String], dir: &Path) -> PathBuf {
+    let path = dir.join("guest.vmx");
+    let cards = macs.iter().zip(0..).map(|(mac, n)| {
+        format!(
+            "ethernet{n}.present = \"TRUE\"\nethernet{n}.virtualDev = \"vmxnet3\"\n\
+             ethernet{n}.addressType = \"static\"\nethernet{n}.address = \"{mac}\"\n\
+             ethernet{n}.pciSlotNumber = \"{}\"\n",
+            192 + 32 * n
+        )
+    });
+    let head = "config.version = \"8\"\nvirtualHW.version = \"19\"\n".to_owned();
+    std::fs::write(&path, head + &cards.collect::<String>()).unwrap();
+    path
 }
 
 /// Every pair of `modes` and `buses` where `full`; otherwise each mode once, on alternating buses.
@@ -62,18 +81,18 @@ pub fn pairs<'a>(modes: &'a [&'a [&'a str]], full: bool) -> Vec<(&'a [&'a str], 
 /// Each pair of mode and bus: converted, booted, asked, undone.
 pub fn boots_on_virtio_and_undo_is_exact(row: &Row) {
     let guest = Guest::get(row.name);
-    let mac = &guest.facts()["mac"];
+    let macs = macs(&guest);
     for (mode, bus) in pairs(row.modes, crate::full()) {
         println!("{}: {mode:?} on {bus:?}", row.name);
         let converted = Converted::new(&guest, mode);
-        boots_and_behaves(row, &converted.disk, bus, mac);
+        boots_and_behaves(row, &converted.disk, bus, &macs);
         converted.undo();
     }
 }
 
-fn boots_and_behaves(row: &Row, disk: &Path, controller: Controller, mac: &str) {
+fn boots_and_behaves(row: &Row, disk: &Path, controller: Controller, macs: &[String]) {
     let before = sha256_of_file(disk);
-    let machine = machine(row, disk, controller, NicModel::Virtio, mac);
+    let machine = machine(row, disk, controller, NicModel::Virtio, macs);
     let mut session = Session::start(&machine).unwrap();
     let report = boot::watch(&mut session, &watch(), &mut |_| {}).unwrap();
     assert_eq!(
@@ -97,16 +116,9 @@ fn behaves(row: &Row, session: &mut Session, controller: Controller) {
     let failed = ask(session, "systemctl --failed --no-legend --plain");
     assert_eq!(failed, "", "no unit failed");
     assert_eq!(state, "running");
-    // The start-up does not wait for it: systemd-networkd may set it a moment later.
-    let show = "ip -br -4 addr show dev ens192";
-    let wait = format!("for i in $(seq 60); do {show} | grep -q / && break; sleep 1; done");
-    ask(session, &wait);
-    let address = ask(session, show);
-    assert!(
-        address.contains("192.0.2.10/24"),
-        "the interface kept its name and address: {address}\n{}",
-        ask(session, "ip addr")
-    );
+    for (interface, address) in row.addresses {
+        has_address(session, interface, address);
+    }
     let name = match controller {
         Controller::Virtio => "vda",
         _ => "sda",
@@ -119,6 +131,21 @@ fn behaves(row: &Row, session: &mut Session, controller: Controller) {
     }
     let swap = ask(session, "swapon --show=NAME --noheadings");
     assert_eq!(swap, format!("/dev/{name}{}", row.swap), "swap is in use");
+}
+
+/// The interface kept its name and its address. The start-up does not wait for it: systemd-networkd may set it a moment
+/// later.
+fn has_address(session: &mut Session, interface: &str, address: &str) {
+    let show = format!("ip -br addr show dev {interface}");
+    let wait =
+        format!("for i in $(seq 60); do {show} | grep -qF {address} && break; sleep 1; done");
+    ask(session, &wait);
+    let shown = ask(session, &show);
+    assert!(
+        shown.contains(address),
+        "{interface} has not {address}: {shown}\n{}",
+        ask(session, "ip addr")
+    );
 }
 
 /// What a command in the guest prints.

@@ -12,7 +12,7 @@ use tests::guest::Guest;
 use tests::tool::{self, Mounted};
 
 use crate::row::Row;
-use crate::{machine, watch};
+use crate::{machine, macs, watch};
 
 /// The boot of an unconverted guest, from the cache where it was already seen.
 fn remembered(guest: &Guest, label: &str, run: impl FnOnce() -> BootReport) -> BootReport {
@@ -33,19 +33,19 @@ fn boot_once(
     disk: &Path,
     controller: Controller,
     nic: NicModel,
-    mac: &str,
+    macs: &[String],
 ) -> BootReport {
-    let machine = machine(row, disk, controller, nic, mac);
+    let machine = machine(row, disk, controller, nic, macs);
     boot::run(&machine, &watch(), &mut |_| {}).unwrap()
 }
 
 /// The guest fails on both of KubeVirt's buses, by evidence.
 pub fn fails_on_virtio(row: &Row) {
     let guest = Guest::get(row.name);
-    let mac = &guest.facts()["mac"];
+    let macs = &macs(&guest);
     for (controller, label) in [(Controller::Virtio, "virtio"), (Controller::Scsi, "scsi")] {
         let report = remembered(&guest, label, || {
-            boot_once(row, guest.path(), controller, NicModel::Virtio, mac)
+            boot_once(row, guest.path(), controller, NicModel::Virtio, macs)
         });
         let reason = report
             .reason
@@ -67,8 +67,8 @@ pub fn boots_on_vmwares_hardware(row: &Row) {
     let report = remembered(&guest, label, || {
         let dir = tempfile::tempdir().unwrap();
         let disk = startable_copy(row, &guest, dir.path());
-        let mac = &guest.facts()["mac"];
-        boot_once(row, &disk, row.control, NicModel::Vmxnet3, mac)
+        let macs = &macs(&guest);
+        boot_once(row, &disk, row.control, NicModel::Vmxnet3, macs)
     });
     assert_eq!(report.result, BootResult::Booted, "{report:#?}");
 }
@@ -79,8 +79,8 @@ pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
     let report = remembered(&guest, "virtio-with-loader", || {
         let dir = tempfile::tempdir().unwrap();
         let disk = startable_copy(row, &guest, dir.path());
-        let mac = &guest.facts()["mac"];
-        boot_once(row, &disk, Controller::Virtio, NicModel::Virtio, mac)
+        let macs = &macs(&guest);
+        boot_once(row, &disk, Controller::Virtio, NicModel::Virtio, macs)
     });
     assert_eq!(report.result, BootResult::Failed, "{report:#?}");
     let reason = serde_json::to_value(report.reason).unwrap();

@@ -23,6 +23,8 @@ pub struct Row {
     pub mounts: &'static [(&'static str, &'static str)],
     /// The swap partition's number.
     pub swap: u32,
+    /// What interface has which address.
+    pub addresses: &'static [(&'static str, &'static str)],
 }
 
 /// The file with GRUB's menu.
@@ -36,6 +38,7 @@ pub struct Menu {
     pub path: &'static str,
 }
 
+const ONE_CARD: &[(&str, &str)] = &[("ens192", "192.0.2.10/24")];
 const NO_ROOT: &[Reason] = &[Reason::NoRoot, Reason::EmergencyShell];
 const EXT4: &str = "noinit_itable,nodiscard";
 const SPLICE: &[&str] = &["--initramfs", "splice"];
@@ -55,6 +58,7 @@ pub const BOOKWORM_BIOS_EXT4: Row = Row {
     modes: &[SPLICE, &["--no-guest-code"], REBUILD],
     mounts: &[("/", "1")],
     swap: 5,
+    addresses: ONE_CARD,
 };
 
 /// The firmware does not even find the boot loader.
@@ -72,6 +76,7 @@ pub const TRIXIE_UEFI_XFS: Row = Row {
     modes: &[REBUILD, SPLICE],
     mounts: &[("/", "2"), ("/boot/efi", "1")],
     swap: 3,
+    addresses: ONE_CARD,
 };
 
 /// The root is a subvolume, and not the only one that looks like a root.
@@ -88,6 +93,7 @@ pub const BULLSEYE_BTRFS: Row = Row {
     modes: &[SPLICE, REBUILD],
     mounts: &[("/", "2[/@]"), ("/home", "2[/@home]")],
     swap: 3,
+    addresses: ONE_CARD,
 };
 
 /// The initramfs mounts `/usr` by the root's fstab.
@@ -104,4 +110,26 @@ pub const BOOKWORM_SPLIT: Row = Row {
     modes: &[REBUILD, SPLICE],
     mounts: &[("/", "2"), ("/boot", "1"), ("/usr", "5")],
     swap: 6,
+    addresses: ONE_CARD,
+};
+
+/// Two cards, bonded; what is above them has the addresses.
+pub const BOOKWORM_BOND: Row = Row {
+    name: "bookworm-bond",
+    firmware: Firmware::Bios,
+    fails_by: NO_ROOT,
+    control: Controller::Pvscsi,
+    menu: Menu {
+        partition: 1,
+        options: EXT4,
+        path: "boot/grub/grub.cfg",
+    },
+    modes: &[SPLICE, REBUILD],
+    mounts: &[("/", "1")],
+    swap: 2,
+    addresses: &[
+        ("bond0", "192.0.2.10/24"),
+        ("bond0.10", "198.51.100.10/24"),
+        ("bond0.10", "2001:db8:10::10/64"),
+    ],
 };

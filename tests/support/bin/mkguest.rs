@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `mkguest [--path] [NAME...]`: builds the guests that the cache lacks (all, without a NAME) and prints where they are.
-//! `--path` only prints where they are or would be.
+//! `mkguest [--path] [--full] [NAME...]`: builds the guests that the cache lacks and prints where they are. Without a NAME
+//! it is about all that a normal run needs, with `--full` about all. `--path` only prints where they are or would be.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tests::guest::{Guest, NAMES, image_path};
+use tests::guest::{Guest, NAMES, ONLY_FULL, image_path};
 
 fn main() -> ExitCode {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
     let only_paths = names.iter().any(|argument| argument == "--path");
-    names.retain(|argument| argument != "--path");
+    let full = names.iter().any(|argument| argument == "--full");
+    names.retain(|argument| argument != "--path" && argument != "--full");
     if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
         eprintln!(
             "mkguest: no guest {unknown:?}; there are: {}",
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     if names.is_empty() {
-        names = NAMES.iter().map(|&name| name.to_owned()).collect();
+        let wanted = NAMES
+            .iter()
+            .filter(|name| full || !ONLY_FULL.contains(name));
+        names = wanted.map(|&name| name.to_owned()).collect();
     }
     if !only_paths {
         build(&names);
