@@ -13,6 +13,7 @@ pub mod boot;
 pub mod cli;
 pub mod digest;
 pub mod disk;
+pub mod document;
 pub mod error;
 pub mod fs;
 pub mod hive;
@@ -23,6 +24,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod report;
 pub mod verify;
+pub mod vm;
 pub mod volume;
 
 pub use error::{Error, Kind, Result};
