@@ -14,12 +14,14 @@ const STREAM: &[(&str, &[&str])] = &[
     ("hive", &["error"]),
     ("host", &["error", "digest", "disk", "fs"]),
     ("inspect", &["error", "digest", "disk", "volume", "fs"]),
-    ("plan", &["error", "digest", "fs", "inspect"]),
+    ("document", &["error"]),
+    ("vm", &["error", "document", "inspect"]),
+    ("plan", &["error", "digest", "fs", "inspect", "vm"]),
     ("verify", &["error", "inspect", "plan"]),
     (
         "linux",
         &[
-            "error", "digest", "fs", "inspect", "plan", "verify", "volume",
+            "error", "digest", "fs", "inspect", "plan", "verify", "volume", "document", "vm",
         ],
     ),
     ("apply", &["error", "fs", "inspect", "plan"]),
@@ -36,7 +38,7 @@ const STREAM: &[(&str, &[&str])] = &[
         "cli",
         &[
             "error", "disk", "hive", "host", "inspect", "plan", "verify", "apply", "report",
-            "boot", "pipeline",
+            "boot", "pipeline", "vm",
         ],
     ),
 ];

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plan::addressing::IpChoice;
 use crate::plan::policy::NicChoice;
 use crate::plan::{Bus, InitramfsMode, Policy};
+use crate::vm::Vm;
 
 /// Makes the disks of a VMware guest boot on KubeVirt: in place, undoable, with proof.
 #[derive(Debug, Parser)]
@@ -125,6 +127,13 @@ pub struct Choices {
     /// The hardware address that the interface NAME will have; may be given several times.
     #[arg(long, value_name = "NAME=MAC", value_parser = nic)]
     pub nic: Vec<NicChoice>,
+    /// Give the card with this hardware address another IP address; may be given several times.
+    #[arg(long, value_name = "MAC=ADDR/PREFIX,GW[,DNS...]|MAC=dhcp")]
+    pub ip: Vec<IpChoice>,
+    /// What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network
+    /// cards tell which is which, its disks and firmware are compared.
+    #[arg(long, value_name = "FILE", value_parser = vm)]
+    pub vm: Option<Vm>,
     /// The disk bus that the VM will have. All of them will work; this one is recommended.
     #[arg(long, value_enum, default_value = "virtio")]
     pub bus: Bus,
@@ -138,8 +147,15 @@ impl Choices {
             no_guest_code: self.no_guest_code,
             root: self.root.clone(),
             nics: self.nic.clone(),
+            ips: self.ip.clone(),
+            vm: self.vm.clone(),
         }
     }
+}
+
+/// Read while the command line is: a file that says nothing is a mistake in it.
+fn vm(path: &str) -> Result<Vm, String> {
+    crate::vm::read(std::path::Path::new(path)).map_err(|e| format!("{e}; {}", e.advice()))
 }
 
 fn nic(text: &str) -> Result<NicChoice, String> {

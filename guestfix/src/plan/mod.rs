@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Deciding: `Facts`, `Target` and `Policy` in, a `Plan` out. Nothing here does any I/O.
 
+pub mod addressing;
 pub mod change;
 pub mod policy;
 pub mod render;
@@ -74,7 +75,11 @@ pub fn plan(
 ) -> crate::error::Result<Plan> {
     let proposal = room.propose(facts, target, policy);
     let mut concerns = facts.concerns.clone();
-    for concern in proposal.concerns {
+    let described = policy
+        .vm
+        .iter()
+        .flat_map(|vm| crate::vm::concerns(facts, vm));
+    for concern in described.chain(proposal.concerns) {
         if !concerns.contains(&concern) {
             concerns.push(concern);
         }

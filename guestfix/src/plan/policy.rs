@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addressing::IpChoice;
+
 /// How an initramfs gets its virtio drivers.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
@@ -41,4 +43,10 @@ pub struct Policy {
     pub root: Option<String>,
     /// `--nic`.
     pub nics: Vec<NicChoice>,
+    /// `--ip`.
+    #[serde(default)]
+    pub ips: Vec<IpChoice>,
+    /// `--vm`.
+    #[serde(default)]
+    pub vm: Option<crate::vm::Vm>,
 }
