@@ -23,7 +23,7 @@ pub(super) fn key(text: &str) -> Option<(String, &str)> {
         let rest = flow.rest.trim_start().strip_prefix(':')?;
         return behind_colon(rest).map(|rest| (key, rest));
     }
-    if text.starts_with(['{', '[', '|', '>', '&', '*', '!', '@', '`', '%']) {
+    if text.starts_with(['{', '[', '|', '>', '&', '*', '!', '@', '`', '%', '\t']) {
         return None;
     }
     let (at, _) = text.match_indices(':').find(|(at, _)| {

@@ -4,20 +4,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bootloader;
 use super::gather::Gatherer;
-use super::packages;
 use crate::error::Result;
 use crate::inspect::Facts;
-use crate::inspect::facts::{Concern, NicFacts, Sources};
+use crate::inspect::facts::{Concern, NicFacts, SourceFile, Sources};
+use crate::vm::mac;
 
+mod address;
+mod cards;
+mod changes;
+pub mod cloud_init;
+pub mod ifcfg;
 pub mod ifupdown;
+pub mod keyfile;
+mod moved;
+mod naming;
+pub mod netifrc;
 pub mod netplan;
 mod pin;
 pub mod rules;
+pub mod system;
 pub mod systemd;
+pub mod wicked;
 
-pub use pin::{CHECKS, propose};
+pub use changes::propose;
+pub use pin::CHECKS;
+use system::System;
 
 /// Links that, pointing to /dev/null, leave the kernel's names alone.
 const NAMING_MASKS: [&str; 3] = [
@@ -26,6 +38,8 @@ const NAMING_MASKS: [&str; 3] = [
     "/etc/udev/rules.d/80-net-name-slot.rules",
 ];
 const UDEV_DIRS: [&str; 2] = ["/usr/lib/systemd", "/lib/systemd"];
+/// What belongs to SUSE's configuration beside the interfaces' own files.
+const SUSE_CONFIG: &str = "/etc/sysconfig/network/config";
 
 /// What the guest's files say about its interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,25 +52,46 @@ pub struct Config {
     pub lower: BTreeSet<String>,
     /// The card's own address, by name, where a file matches on it.
     pub macs: BTreeMap<String, String>,
+    /// Every hardware address that a configuration asks its card for.
+    pub by_mac: BTreeSet<String>,
 }
 
 /// Everything the gathered files say.
 pub fn parse(sources: &Sources) -> Config {
     let mut all = Config::default();
-    for (path, file) in &sources.files {
-        if path.starts_with("/etc/network/") {
-            all.merge(ifupdown::parse(&file.content, path));
-        } else if path.starts_with(systemd::DIR) || path.starts_with(systemd::KEYFILES) {
-            all.merge(systemd::parse(&file.content, path));
-        } else if path.starts_with(netplan::DIR) {
-            all.merge(netplan::parse(&file.content, path).unwrap_or_default());
-        } else if path == rules::PATH {
-            for rule in rules::parse(&file.content) {
-                all.macs.extend(rule.mac.map(|mac| (rule.name, mac)));
-            }
-        }
+    for (path, _, file) in files(sources) {
+        all.merge(parse_file(path, &file.content).unwrap_or_default());
     }
     all
+}
+
+/// One file, by the program that reads it; `None` when it is not understood.
+fn parse_file(path: &str, bytes: &[u8]) -> Option<Config> {
+    Some(match system::of(path)? {
+        System::Networkd | System::Link => systemd::parse(bytes, path),
+        System::Keyfile => keyfile::parse(bytes, path),
+        System::Netplan => return netplan::parse(bytes, path),
+        System::Ifupdown => ifupdown::parse(bytes, path),
+        kind @ (System::RedHat | System::Suse) => ifcfg::parse(bytes, path, kind),
+        System::Wicked => return wicked::parse(bytes, path),
+        System::CloudInit => return cloud_init::parse(bytes, path),
+        System::Netifrc => netifrc::parse(bytes, path),
+        System::Rules => {
+            let named = rules::parse(bytes).into_iter();
+            Config {
+                macs: named
+                    .filter_map(|rule| Some((rule.name, rule.mac?)))
+                    .collect(),
+                ..Config::default()
+            }
+        }
+    })
+}
+
+/// The gathered files that are about the network.
+fn files(sources: &Sources) -> impl Iterator<Item = (&str, System, &SourceFile)> {
+    let all = sources.files.iter();
+    all.filter_map(|(path, file)| Some((path.as_str(), system::of(path)?, file)))
 }
 
 /// Reads the network's files and fills in `facts.network`.
@@ -65,31 +100,49 @@ pub fn parse(sources: &Sources) -> Config {
 /// `Corrupt` when the filesystem is damaged.
 pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
     ifupdown::gather(gather)?;
-    let wanted = |name: &str| {
-        [".network", ".netdev", ".link"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    };
-    gather.files_in(systemd::DIR, wanted)?;
-    gather.files_in(systemd::KEYFILES, |name| !name.starts_with('.'))?;
-    gather.file(rules::PATH)?;
+    for dir in [
+        system::SYSTEMD,
+        system::KEYFILES,
+        system::VENDOR_KEYFILES,
+        system::NETPLAN,
+        system::RED_HAT,
+        system::SUSE,
+        system::WICKED,
+        system::CLOUD,
+        system::RULES,
+    ] {
+        let wanted = |name: &str| {
+            let path = format!("{dir}/{name}");
+            !name.starts_with('.') && (system::of(&path).is_some() || name.starts_with("ifroute-"))
+        };
+        gather.files_in(dir, wanted)?;
+    }
+    for file in [system::CLOUD_MAIN, system::NETIFRC, SUSE_CONFIG] {
+        gather.file(file)?;
+    }
+    gather.presence("/etc/cloud/cloud-init.disabled")?;
     for mask in NAMING_MASKS {
         gather.link(mask)?;
     }
     for dir in UDEV_DIRS {
         gather.dir(dir)?;
     }
-    for path in gather.files_in(netplan::DIR, |name| name.ends_with(".yaml"))? {
-        let bytes = gather.sources.bytes(&path).unwrap_or_default();
-        if netplan::parse(bytes, &path).is_none() {
-            gather.concerns.push(Concern::warning(
-                "netplan-unread",
-                format!("{path} is written in a way guestfix does not read; where it names a card (ens192), give that name with --nic NAME=MAC"),
-            ));
-        }
-    }
+    note_unread(gather);
     facts.network = parse(&gather.sources).nics;
     Ok(())
+}
+
+fn note_unread(gather: &mut Gatherer<'_>) {
+    let unread: Vec<String> = files(&gather.sources)
+        .filter(|(path, _, file)| parse_file(path, &file.content).is_none())
+        .map(|(path, ..)| path.to_owned())
+        .collect();
+    for path in unread {
+        gather.concerns.push(Concern::warning(
+            "network-unread",
+            format!("{path} is written in a way guestfix does not read; where it names a card (ens192), give that name with --nic NAME=MAC"),
+        ));
+    }
 }
 
 impl Config {
@@ -106,7 +159,11 @@ impl Config {
             known.method = nic.method;
         }
         known.mac = known.mac.take().or(nic.mac);
-        known.addresses.extend(nic.addresses);
+        for address in nic.addresses {
+            if !known.addresses.contains(&address) {
+                known.addresses.push(address);
+            }
+        }
     }
 
     fn note_software(&mut self, name: &str, software: bool, lower: Vec<String>) {
@@ -123,6 +180,7 @@ impl Config {
         self.software.extend(other.software);
         self.lower.extend(other.lower);
         self.macs.extend(other.macs);
+        self.by_mac.extend(other.by_mac);
     }
 
     /// Names of the machine's own cards that the configuration relies on, sorted.
@@ -130,9 +188,9 @@ impl Config {
         let named = self.nics.iter().map(|nic| nic.name.as_str());
         let names: BTreeSet<String> = named
             .chain(self.lower.iter().map(String::as_str))
-            .filter(|name| !self.software.contains(*name))
-            // ens192.100 is a VLAN on ens192.
-            .map(|name| name.split('.').next().unwrap_or(name).to_owned())
+            .filter(|name| name.contains('.') || !self.software.contains(*name))
+            // ens192.100 is a VLAN on ens192, ens192:1 another address of it.
+            .map(|name| name.split(['.', ':']).next().unwrap_or(name).to_owned())
             .filter(|name| is_card(name) && !self.software.contains(name))
             .collect();
         names.into_iter().collect()
@@ -145,24 +203,18 @@ fn is_card(name: &str) -> bool {
         "bond", "team", "br-", "docker", "veth", "virbr", "vlan", "tun", "tap", "wg", "dummy",
         "ppp", "sit", "wl", "lo",
     ];
-    is_valid_name(name) && !software.iter().any(|prefix| name.starts_with(prefix))
+    let software = software.iter().any(|prefix| {
+        let rest = name.strip_prefix(prefix);
+        // "local" and "lobby" are names like any other.
+        rest.is_some_and(|rest| *prefix != "lo" || rest.is_empty())
+    });
+    is_valid_name(name) && !software
 }
 
 /// An interface name that the kernel takes and that is safe in a file name (`dev_valid_name`).
 fn is_valid_name(name: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     (1..=15).contains(&name.len()) && name.bytes().all(good)
-}
-
-/// A hardware address in lower case with colons; `None` when it is none.
-fn mac(text: &str) -> Option<String> {
-    let text = text
-        .trim()
-        .trim_matches('"')
-        .to_ascii_lowercase()
-        .replace('-', ":");
-    let good = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
-    (text.split(':').count() == 6 && text.split(':').all(good)).then_some(text)
 }
 
 /// `*` and `?` as the shell matches them, in linear space and without recursion.
@@ -190,77 +242,8 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// How udev names cards in this guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Naming {
-    /// Rules only (before systemd 209).
-    Rules,
-    /// Link files that know `MACAddress=` and `Driver=`.
-    Links,
-    /// Link files that also know `PermanentMACAddress=` (systemd 245, NEWS).
-    PermanentLinks,
-}
-
-fn naming(sources: &Sources) -> Naming {
-    match udev_version(sources) {
-        Some(version) if version < 209 => Naming::Rules,
-        Some(version) if version >= 245 => Naming::PermanentLinks,
-        Some(_) => Naming::Links,
-        None if has_systemd_udev(sources) => Naming::Links,
-        None => Naming::Rules,
-    }
-}
-
-fn has_systemd_udev(sources: &Sources) -> bool {
-    let has = |dir: &&str| sources.dir(dir).iter().any(|name| name == "systemd-udevd");
-    UDEV_DIRS.iter().any(has)
-}
-
-/// The version of udev: of its package, or of the library beside it.
-fn udev_version(sources: &Sources) -> Option<u32> {
-    let packages = packages::of(sources);
-    let package = ["udev", "systemd"]
-        .iter()
-        .find_map(|name| packages::version(&packages, name))
-        .and_then(|version| {
-            let upstream = version
-                .split_once(':')
-                .map_or(version.as_str(), |(_, v)| v)
-                .to_owned();
-            leading_number(&upstream)
-        });
-    package.or_else(|| {
-        let names = UDEV_DIRS.iter().flat_map(|dir| sources.dir(dir));
-        let mut shared = names.filter_map(|name| name.strip_prefix("libsystemd-shared-"));
-        shared.find_map(leading_number)
-    })
-}
-
-fn leading_number(text: &str) -> Option<u32> {
-    let digits = text
-        .len()
-        .checked_sub(text.trim_start_matches(|c: char| c.is_ascii_digit()).len())?;
-    text.get(..digits)?.parse().ok()
-}
-
-/// True when cards keep the names that the kernel gives them (`eth0`).
-fn keeps_kernel_names(sources: &Sources) -> bool {
-    let masked = NAMING_MASKS
-        .iter()
-        .any(|path| sources.links.get(*path).is_some_and(|to| to == "/dev/null"));
-    let off = |arg: &str| arg == "net.ifnames=0";
-    masked
-        || naming(sources) == Naming::Rules
-        || bootloader::parse(sources).iter().any(|(_, menu)| {
-            let mut kernels = menu
-                .linux
-                .iter()
-                .filter(|linux| linux.is_kernel())
-                .peekable();
-            kernels.peek().is_some() && kernels.all(|l| l.args.iter().any(|a| off(&a.text)))
-        })
-}
-
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,21 +275,6 @@ mod tests {
         );
         assert_eq!(mac("random"), None);
         assert_eq!(mac("00:50:56:ab:cd"), None);
-    }
-
-    #[test]
-    fn udev_is_dated_by_package_or_library() {
-        let mut sources = Sources::default();
-        assert_eq!(naming(&sources), Naming::Rules);
-        sources
-            .dirs
-            .insert("/lib/systemd".into(), vec!["systemd-udevd".into()]);
-        assert_eq!(naming(&sources), Naming::Links);
-        sources.dirs.insert(
-            "/usr/lib/systemd".into(),
-            vec!["libsystemd-shared-252.so".into()],
-        );
-        assert_eq!(naming(&sources), Naming::PermanentLinks);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Netplan's YAML, as far as it is written in block style, which is what installers and cloud-init
-//! write: names, addresses, and what stands on what (format: netplan(5)).
+//! Netplan's YAML: names, addresses, and what stands on what (format: netplan(5)).
 
 use super::Config;
+use crate::document::yaml::{self, Entry, Yaml};
 use crate::inspect::facts::NicFacts;
-use crate::linux::text::lines;
 
 /// Where the files lie.
-pub const DIR: &str = "/etc/netplan";
+pub const DIR: &str = super::system::NETPLAN;
 
 /// Kinds of interfaces that software makes.
 const SOFTWARE: [&str; 7] = [
@@ -20,144 +19,85 @@ const SOFTWARE: [&str; 7] = [
     "virtual-ethernets",
 ];
 
-/// One definition below `ethernets:` or its like.
-#[derive(Debug, Clone, Default)]
-struct Definition {
-    kind: String,
-    id: String,
-    values: Vec<(String, String)>,
-}
-
 /// Reads one file; `None` when it is written in a way that is not understood.
 pub fn parse(bytes: &[u8], file: &str) -> Option<Config> {
     let mut config = Config::default();
-    for definition in definitions(bytes)? {
-        definition.note(file, &mut config);
+    for document in yaml::parse(bytes).ok()? {
+        if document.entries().is_empty() && document != Yaml::Null {
+            return None;
+        }
+        if let Some(network) = document.get("network") {
+            config.merge(read(network, file));
+        }
     }
     Some(config)
 }
 
-/// The definitions with their settings as dotted keys.
-fn definitions(bytes: &[u8]) -> Option<Vec<Definition>> {
-    let mut out: Vec<Definition> = Vec::new();
-    let mut path: Vec<(usize, String)> = Vec::new();
-    for line in lines(bytes) {
-        let text = line.text();
-        let bare = text.split(" #").next().unwrap_or_default().trim_end();
-        let body = bare.trim_start_matches(' ');
-        if body.is_empty() || body.starts_with('#') || body == "---" {
-            continue;
+/// Reads what stands below `network:`.
+pub(super) fn read(network: &Yaml, file: &str) -> Config {
+    let mut config = Config::default();
+    for kind in network.entries() {
+        for definition in kind.value.entries() {
+            note(&kind.key, definition, file, &mut config);
         }
-        if body.starts_with('\t') {
-            return None;
-        }
-        let indent = bare.len().saturating_sub(body.len());
-        let (key, value) = match body.strip_prefix("- ") {
-            // A list may stand at the indent of its key.
-            Some(item) => {
-                path.retain(|(at, _)| *at <= indent);
-                (None, item)
-            }
-            None => {
-                path.retain(|(at, _)| *at < indent);
-                let (key, value) = body.split_once(':')?;
-                (Some(unquoted(key)), value)
-            }
-        };
-        let value = match value.trim() {
-            "{}" => "",
-            value => value,
-        };
-        if value.starts_with(['{', '&', '*', '|', '>']) {
-            return None;
-        }
-        if let Some(key) = key {
-            path.push((indent, key));
-        }
-        record(&path, value, &mut out);
     }
-    Some(out)
+    config
 }
 
-fn record(path: &[(usize, String)], value: &str, out: &mut Vec<Definition>) {
-    let keys: Vec<&str> = path.iter().map(|(_, key)| key.as_str()).collect();
-    let ["network", kind, id, rest @ ..] = keys.as_slice() else {
+fn note(kind: &str, definition: &Entry, file: &str, config: &mut Config) {
+    let of = &definition.value;
+    let list = |key: &str| of.get(key).map_or_else(Vec::new, Yaml::texts);
+    if SOFTWARE.contains(&kind) {
+        let mut lower = list("interfaces");
+        lower.extend(list("link"));
+        config.note_software(&definition.key, true, lower);
+    } else if kind != "ethernets" {
         return;
-    };
-    let known = out
-        .last()
-        .is_some_and(|last| last.kind == *kind && last.id == *id);
-    if !known {
-        out.push(Definition {
-            kind: (*kind).to_owned(),
-            id: (*id).to_owned(),
-            values: Vec::new(),
-        });
     }
-    let Some(last) = out
-        .last_mut()
-        .filter(|_| !value.is_empty() && !rest.is_empty())
-    else {
-        return;
+    let mac = of
+        .at(&["match", "macaddress"])
+        .and_then(Yaml::text)
+        .and_then(super::mac);
+    config.by_mac.extend(mac.clone());
+    let set_name = of.get("set-name").and_then(Yaml::text);
+    let matched = of.at(&["match", "name"]).and_then(Yaml::text);
+    let name = match set_name.or(matched) {
+        Some(name) => name,
+        // Then the id is a name of netplan's own, and the address tells the card.
+        None if of.get("match").is_some() => return,
+        None => definition.key.as_str(),
     };
-    let inner = value.strip_prefix('[').and_then(|v| v.strip_suffix(']'));
-    for item in inner
-        .unwrap_or(value)
-        .split(',')
-        .filter(|_| inner.is_some() || !value.is_empty())
-    {
-        last.values.push((rest.join("."), unquoted(item)));
+    if let Some(mac) = &mac {
+        config.macs.insert(name.to_owned(), mac.clone());
     }
+    let assigned = of
+        .get("macaddress")
+        .and_then(Yaml::text)
+        .and_then(super::mac);
+    let addresses = addresses(of);
+    let method = match of.get("dhcp4") {
+        Some(dhcp) if dhcp.is_true() => "dhcp",
+        _ if !addresses.is_empty() => "static",
+        _ => "manual",
+    };
+    config.add(NicFacts {
+        name: name.to_owned(),
+        mac: mac.or(assigned),
+        method: method.to_owned(),
+        addresses,
+        file: file.to_owned(),
+    });
 }
 
-fn unquoted(text: &str) -> String {
-    text.trim().trim_matches(['"', '\'']).to_owned()
-}
-
-impl Definition {
-    fn get(&self, key: &str) -> Option<&str> {
-        let found = self.values.iter().find(|(name, _)| name == key);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    fn all(&self, key: &str) -> Vec<String> {
-        let of_key = self.values.iter().filter(|(name, _)| name == key);
-        of_key.map(|(_, value)| value.clone()).collect()
-    }
-
-    fn note(&self, file: &str, config: &mut Config) {
-        if SOFTWARE.contains(&self.kind.as_str()) {
-            let mut lower = self.all("interfaces");
-            lower.extend(self.all("link"));
-            config.note_software(&self.id, true, lower);
-        } else if self.kind != "ethernets" {
-            return;
-        }
-        let matches = self.values.iter().any(|(key, _)| key.starts_with("match."));
-        let name = match self.get("set-name").or_else(|| self.get("match.name")) {
-            Some(name) => name,
-            // Then the id is a name of netplan's own, and the address tells the card.
-            None if matches => return,
-            None => self.id.as_str(),
-        };
-        let mac = self.get("match.macaddress").and_then(super::mac);
-        if let Some(mac) = &mac {
-            config.macs.insert(name.to_owned(), mac.clone());
-        }
-        let addresses = self.all("addresses");
-        let method = match self.get("dhcp4") {
-            Some("true" | "yes" | "on") => "dhcp",
-            _ if !addresses.is_empty() => "static",
-            _ => "manual",
-        };
-        config.add(NicFacts {
-            name: name.to_owned(),
-            mac,
-            method: method.to_owned(),
-            addresses,
-            file: file.to_owned(),
-        });
-    }
+/// An address may be a mapping with its options below it.
+fn addresses(of: &Yaml) -> Vec<String> {
+    let all = of.get("addresses").map_or(&[][..], Yaml::items);
+    all.iter()
+        .filter_map(|item| match item.entries().first() {
+            Some(entry) => Some(entry.key.clone()),
+            None => item.text().map(str::to_owned),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -200,13 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn other_styles_are_not_guessed_at() {
-        for text in [
-            "network: {version: 2}\n",
-            "network:\n\tethernets:\n",
-            "just words\n",
-        ] {
+    fn flow_style_and_addresses_with_options_are_read() {
+        let config = read(
+            "network: {version: 2, ethernets: {ens192: {addresses: [192.0.2.5/24], dhcp4: false}}}\n",
+        );
+        assert_eq!(config.nics[0].addresses, ["192.0.2.5/24"]);
+        let config = read(
+            "network:\n  ethernets:\n    ens192:\n      addresses:\n        - 192.0.2.5/24:\n            label: x\n",
+        );
+        assert_eq!(config.nics[0].addresses, ["192.0.2.5/24"]);
+    }
+
+    #[test]
+    fn what_is_no_netplan_is_not_guessed_at() {
+        for text in ["network: *x\n", "network:\n\tethernets:\n", "just words\n"] {
             assert_eq!(parse(text.as_bytes(), "x"), None, "{text}");
         }
+        assert_eq!(parse(b"# empty\n", "x"), Some(Config::default()));
     }
 }

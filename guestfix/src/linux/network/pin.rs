@@ -1,50 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Deciding how each card gets its old name. Nothing is guessed between several cards.
+//! How each card gets its old name: by a link file, or by a rule where udev is older than those.
 
-use std::collections::BTreeMap;
-
-use super::{Naming, is_card, is_valid_name, keeps_kernel_names, naming, rules, systemd};
+use super::cards::{self, Card, Machine, is_kernel_name};
+use super::changes::Draft;
+use super::naming::{Naming, keeps_kernel_names, naming};
+use super::system::{self, System};
+use super::{rules, systemd};
 use crate::inspect::Facts;
 use crate::inspect::facts::{Concern, Sources};
-use crate::plan::{Change, Policy, Proposal, Target};
+use crate::plan::{Policy, Target};
 use crate::verify::{Check, Finding, Severity};
 
-const TOPIC: &str = "network";
 const WHY: &str =
     "the guest's network configuration uses this name, and the new card would get another";
 
-/// A card and how it is told from others.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Card {
-    name: String,
-    mac: Option<String>,
-}
-
 /// Link files or rules for the cards that would be renamed.
-pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
-    let mut out = Proposal::default();
-    let cards = cards(facts, policy);
-    let sources = &facts.sources;
+pub(super) fn pin(
+    machine: &Machine,
+    sources: &Sources,
+    target: &Target,
+    policy: &Policy,
+    draft: &mut Draft<'_>,
+) -> Vec<Concern> {
     let naming = naming(sources);
-    let several = cards.len() > 1;
+    let kernel = keeps_kernel_names(sources);
     let pinned = |card: &&Card| {
-        needs_pin(sources, card, several) && !(several && is_ambiguous(card, naming))
+        needs_pin(sources, card, machine.several)
+            && !(machine.several && is_ambiguous(card, naming, kernel))
     };
-    let pins: Vec<&Card> = cards.iter().filter(pinned).collect();
-    out.concerns.extend(concerns(&cards, sources, naming));
+    let pins: Vec<&Card> = machine.cards.iter().filter(pinned).collect();
     match naming {
-        Naming::Rules => out.changes.extend(rules_change(sources, &pins, target)),
+        Naming::Rules => add_rules(&pins, machine, target, draft),
         Naming::Links | Naming::PermanentLinks => {
             for card in pins {
                 let path = format!("{}/10-guestfix-{}.link", systemd::DIR, card.name);
-                let text = link_text(card, naming, target);
-                out.changes
-                    .extend(Change::edit(TOPIC, WHY, sources, &path, text));
+                draft.set(&path, link_text(card, machine, naming, target).into(), WHY);
             }
-            out.changes.extend(rivals_change(sources, &cards));
         }
     }
-    out
+    silence_rivals(machine, draft);
+    cards::concerns(machine, policy, naming, |name| is_pinned(sources, name))
 }
 
 /// The checks of this topic.
@@ -57,18 +52,22 @@ pub const CHECKS: &[Check] = &[Check {
 
 fn check(facts: &Facts, _: &Target) -> Finding {
     let sources = &facts.sources;
-    let cards = cards(facts, &Policy::default());
-    if cards.is_empty() {
+    let machine = cards::machine(facts, &Policy::default());
+    if machine.cards.is_empty() {
         return Finding::skip("no configuration names a card");
     }
-    let several = cards.len() > 1;
-    let lost: Vec<_> = cards
+    let lost: Vec<_> = machine
+        .cards
         .iter()
-        .filter(|card| !is_pinned(sources, &card.name) && needs_pin(sources, card, several))
+        .filter(|card| !is_pinned(sources, &card.name) && needs_pin(sources, card, machine.several))
         .map(|card| card.name.as_str())
         .collect();
     if lost.is_empty() {
-        let names: Vec<_> = cards.iter().map(|card| card.name.as_str()).collect();
+        let names: Vec<_> = machine
+            .cards
+            .iter()
+            .map(|card| card.name.as_str())
+            .collect();
         return Finding::pass(names.join(", "));
     }
     Finding::fail(format!(
@@ -77,91 +76,53 @@ fn check(facts: &Facts, _: &Target) -> Finding {
     ))
 }
 
-/// The cards that the guest or the operator names; the operator's addresses win.
-fn cards(facts: &Facts, policy: &Policy) -> Vec<Card> {
-    let config = super::parse(&facts.sources);
-    let given = policy.nics.iter().filter(|nic| is_valid_name(&nic.name));
-    let mut cards: BTreeMap<String, Option<String>> = config
-        .card_names()
-        .into_iter()
-        .filter(|name| is_card(name))
-        .map(|name| (name.clone(), config.macs.get(&name).cloned()))
-        .collect();
-    cards.extend(given.map(|nic| (nic.name.clone(), super::mac(&nic.mac))));
-    let card = |(name, mac)| Card { name, mac };
-    cards.into_iter().map(card).collect()
-}
-
-fn is_kernel_name(name: &str) -> bool {
-    let digits = name.strip_prefix("eth").unwrap_or_default();
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
 /// False when the kernel's own name for the card will be right.
 fn needs_pin(sources: &Sources, card: &Card, several: bool) -> bool {
-    !(is_kernel_name(&card.name) && keeps_kernel_names(sources))
-        || (several && naming(sources) == Naming::Rules)
+    let kept = is_kernel_name(&card.name) && keeps_kernel_names(sources);
+    !kept
+        || (naming(sources) == Naming::Rules && (several || is_counted(sources)))
         || (!several && card.name != "eth0")
 }
 
+/// udev's generator gives a card with a new address the next number that its file does not have.
+fn is_counted(sources: &Sources) -> bool {
+    !rules::parse(sources.bytes(rules::PATH).unwrap_or_default()).is_empty()
+}
+
 /// Between several cards only an address tells, and a link file cannot swap the kernel's names.
-fn is_ambiguous(card: &Card, naming: Naming) -> bool {
-    card.mac.is_none() || (is_kernel_name(&card.name) && naming != Naming::Rules)
+fn is_ambiguous(card: &Card, naming: Naming, kernel: bool) -> bool {
+    card.mac.is_none() || (is_kernel_name(&card.name) && kernel && naming != Naming::Rules)
 }
 
 /// True when a link file or rule, that can still hold, gives the name.
 fn is_pinned(sources: &Sources, name: &str) -> bool {
-    let by_link = sources
-        .files
-        .iter()
-        .filter(|(path, _)| path.starts_with(systemd::DIR) && path.ends_with(".link"))
-        .filter_map(|(_, file)| systemd::link(&file.content))
-        .any(|link| link.name == name && !link.old_machine);
-    by_link
-        || rules::parse(sources.bytes(rules::PATH).unwrap_or_default())
-            .iter()
-            .any(|rule| rule.name == name)
+    super::files(sources).any(|(_, system, file)| match system {
+        System::Link => {
+            let link = systemd::link(&file.content);
+            link.is_some_and(|link| link.name == name && !link.old_machine)
+        }
+        System::Rules => {
+            let rules = rules::parse(&file.content);
+            rules
+                .iter()
+                .any(|rule| rule.name == name && !rule.old_machine)
+        }
+        _ => false,
+    })
 }
 
-fn concerns(cards: &[Card], sources: &Sources, naming: Naming) -> Vec<Concern> {
-    if cards.len() < 2 {
-        return Vec::new();
-    }
-    let names = |wanted: &dyn Fn(&&Card) -> bool| {
-        let names: Vec<_> = cards
-            .iter()
-            .filter(wanted)
-            .map(|card| card.name.as_str())
-            .collect();
-        names.join(", ")
-    };
-    let links = naming != Naming::Rules;
-    let ordered = names(&|card| is_kernel_name(&card.name) && (links || card.mac.is_none()));
-    let unknown = names(&|card| {
-        !is_kernel_name(&card.name) && card.mac.is_none() && !is_pinned(sources, &card.name)
-    });
-    let mut out = Vec::new();
-    if !ordered.is_empty() {
-        out.push(Concern::warning(
-            "nic-order",
-            format!("the names {ordered} follow the order of the cards; give the VM its cards in the order they had on VMware"),
-        ));
-    }
-    if !unknown.is_empty() {
-        out.push(Concern::warning(
-            "nic-name-unknown",
-            format!("with several cards nothing tells which is {unknown}; say so with --nic NAME=MAC for each"),
-        ));
-    }
-    out
+/// The address by which a card is matched: an only card is matched by its driver, whatever
+/// address it gets, unless the operator says which.
+fn match_mac<'a>(card: &'a Card, machine: &Machine) -> Option<&'a String> {
+    card.mac.as_ref().filter(|_| machine.several || card.given)
 }
 
-fn link_text(card: &Card, naming: Naming, target: &Target) -> String {
+fn link_text(card: &Card, machine: &Machine, naming: Naming, target: &Target) -> String {
     let driver = driver(&target.nic_model);
-    let matching = match (&card.mac, naming) {
+    let matching = match (match_mac(card, machine), naming) {
         (Some(mac), Naming::PermanentLinks) => format!("PermanentMACAddress={mac}"),
-        // Bonds and VLANs share their card's address but not its driver.
-        (Some(mac), _) => format!("MACAddress={mac}\nDriver={driver}"),
+        // Bonds and VLANs share their card's address but neither its driver nor its type.
+        (Some(mac), _) => format!("MACAddress={mac}\nDriver={driver}\nType=ether"),
         (None, _) => format!("Driver={driver}"),
     };
     format!(
@@ -171,7 +132,7 @@ fn link_text(card: &Card, naming: Naming, target: &Target) -> String {
 }
 
 /// The kernel's driver for a NIC model of KubeVirt.
-fn driver(model: &str) -> &str {
+pub(super) fn driver(model: &str) -> &str {
     match model {
         "virtio" => "virtio_net",
         "rtl8139" => "8139cp",
@@ -180,45 +141,46 @@ fn driver(model: &str) -> &str {
     }
 }
 
-fn rules_change(sources: &Sources, pins: &[&Card], target: &Target) -> Option<Change> {
-    let old = sources.bytes(rules::PATH).unwrap_or_default();
-    let have = rules::parse(old);
-    let missing: Vec<&&Card> = pins
-        .iter()
-        .filter(|card| {
-            !have
-                .iter()
-                .any(|r| r.name == card.name && (card.mac.is_none() || r.mac == card.mac))
-        })
-        .collect();
-    let add: Vec<String> = missing
-        .iter()
-        .map(|card| {
-            let of = match &card.mac {
-                Some(mac) => format!("DRIVERS==\"?*\", ATTR{{address}}==\"{mac}\""),
-                None => format!("DRIVERS==\"{}\"", driver(&target.nic_model)),
-            };
-            format!("SUBSYSTEM==\"net\", ACTION==\"add\", {of}, ATTR{{type}}==\"1\", KERNEL==\"eth*\", NAME=\"{}\"", card.name)
-        })
-        .collect();
-    let pins: Vec<Card> = pins.iter().map(|card| (*card).clone()).collect();
-    let new = rules::edit(old, &rivals(&have, &pins), &add);
-    let nothing = new.is_empty();
-    (!nothing).then(|| Change::edit(TOPIC, WHY, sources, rules::PATH, new))?
+fn add_rules(pins: &[&Card], machine: &Machine, target: &Target, draft: &mut Draft<'_>) {
+    let old = draft.bytes(rules::PATH).to_vec();
+    let have = rules::parse(&old);
+    let mut add = Vec::new();
+    for card in pins {
+        let mac = match_mac(card, machine);
+        let driver = driver(&target.nic_model);
+        let of = match mac {
+            Some(mac) => format!("DRIVERS==\"?*\", ATTR{{address}}==\"{mac}\""),
+            None => format!("DRIVERS==\"{driver}\""),
+        };
+        let rule = format!(
+            "SUBSYSTEM==\"net\", ACTION==\"add\", {of}, ATTR{{type}}==\"1\", KERNEL==\"eth*\", NAME=\"{}\"",
+            card.name
+        );
+        let done = have
+            .iter()
+            .any(|r| r.name == card.name && mac.is_some() && r.mac.as_ref() == mac)
+            || old
+                .windows(rule.len())
+                .any(|window| window == rule.as_bytes());
+        if !done {
+            add.push(rule);
+        }
+    }
+    if !add.is_empty() {
+        draft.set(rules::PATH, rules::edit(&old, &[], &add), WHY);
+    }
 }
 
-/// Rules that a link file could not overrule: they act first.
-fn rivals_change(sources: &Sources, cards: &[Card]) -> Option<Change> {
-    let old = sources.bytes(rules::PATH)?;
-    let rivals = rivals(&rules::parse(old), cards);
-    let why = "this rule would give a name to another card than the one it belongs to";
-    Change::edit(
-        TOPIC,
-        why,
-        sources,
-        rules::PATH,
-        rules::edit(old, &rivals, &[]),
-    )
+/// Rules act before link files, and the first of several wins.
+fn silence_rivals(machine: &Machine, draft: &mut Draft<'_>) {
+    for path in draft.paths(system::of, System::Rules) {
+        let old = draft.bytes(&path).to_vec();
+        let rivals = rivals(&rules::parse(&old), &machine.cards);
+        if !rivals.is_empty() {
+            let why = "this rule would give a name to another card than the one it belongs to";
+            draft.set(&path, rules::edit(&old, &rivals, &[]), why);
+        }
+    }
 }
 
 /// Rules that give a card's name to another address, or a card's address another name.

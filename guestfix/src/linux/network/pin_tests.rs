@@ -2,8 +2,10 @@
 //! What keeping names promises.
 
 use super::super::super::fixture;
+use super::super::propose;
 use super::*;
 use crate::fs::MemoryFs;
+use crate::plan::Proposal;
 use crate::plan::policy::NicChoice;
 use crate::verify::Outcome;
 
@@ -67,7 +69,7 @@ fn a_known_address_is_matched_as_the_systemd_at_hand_can() {
     );
     let old = link(&run(&guest(&["ens192"], "241-7~deb10u8"), &nics), "ens192").unwrap();
     assert!(
-        old.contains("[Match]\nMACAddress=00:50:56:00:00:01\nDriver=virtio_net\n\n"),
+        old.contains("[Match]\nMACAddress=00:50:56:00:00:01\nDriver=virtio_net\nType=ether\n\n"),
         "{old}"
     );
 }
@@ -82,7 +84,7 @@ fn nothing_is_guessed_between_several_cards() {
     assert!(
         out.concerns[0]
             .message
-            .contains("which is ens192; say so with --nic")
+            .contains("which is ens192; say so with --nic ens192=MAC")
     );
 }
 
@@ -106,7 +108,14 @@ fn kernel_names_are_left_to_the_kernel_where_it_gives_them() {
 fn old_udev_gets_rules_and_rivals_are_silenced() {
     let rule = "SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"?*\", ATTR{address}==\"00:50:56:00:00:01\", ATTR{dev_id}==\"0x0\", ATTR{type}==\"1\", KERNEL==\"eth*\", NAME=\"eth0\"\n";
     let fs = guest(&["eth0"], "175-7.2").file(rules::PATH, rule);
-    assert!(run(&fs, &[]).changes.is_empty());
+    let new = fixture::written(&run(&fs, &[]).changes, rules::PATH).unwrap();
+    assert_eq!(
+        new,
+        format!(
+            "{rule}SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"virtio_net\", ATTR{{type}}==\"1\", KERNEL==\"eth*\", NAME=\"eth0\"\n"
+        ),
+        "a card with another address would be counted on to eth1"
+    );
     let out = run(
         &fs,
         &[("lan0", "00:50:56:00:00:09"), ("eth0", "00:50:56:00:00:02")],

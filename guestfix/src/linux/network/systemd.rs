@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! systemd-networkd's files (systemd.network(5), systemd.netdev(5)), systemd's link files
-//! (systemd.link(5)) and NetworkManager's keyfiles, as far as they name interfaces.
+//! systemd-networkd's files (systemd.network(5), systemd.netdev(5)) and systemd's link files
+//! (systemd.link(5)), as far as they name interfaces.
 
 use super::Config;
 use crate::inspect::facts::NicFacts;
 use crate::linux::ini::{self, Setting};
 
 /// Where the guest's own network, netdev and link files lie.
-pub const DIR: &str = "/etc/systemd/network";
-/// Where NetworkManager keeps its connections.
-pub const KEYFILES: &str = "/etc/NetworkManager/system-connections";
+pub const DIR: &str = super::system::SYSTEMD;
+/// Drivers of the cards that VMware offers.
+pub const OLD_DRIVERS: [&str; 5] = ["vmxnet3", "vmxnet", "pcnet32", "e1000", "e1000e"];
 
 /// A link file's name for the interfaces it matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,6 @@ pub fn parse(bytes: &[u8], file: &str) -> Config {
                 config.macs.insert(name, mac);
             }
         }
-        _ if file.starts_with(KEYFILES) => keyfile(&all, file, &mut config),
         _ => {}
     }
     config
@@ -60,9 +59,7 @@ pub fn link(bytes: &[u8]) -> Option<Link> {
             .or_else(|| of("MACAddress"))
             .and_then(super::mac),
         old_machine: of("Path").is_some()
-            || drivers
-                .split_whitespace()
-                .any(|d| matches!(d, "vmxnet3" | "vmxnet" | "pcnet32")),
+            || drivers.split_whitespace().any(|d| OLD_DRIVERS.contains(&d)),
     })
 }
 
@@ -70,73 +67,41 @@ fn network(all: &[Setting], file: &str, config: &mut Config) {
     let dhcp = ini::value(all, "Network", "DHCP").unwrap_or("no");
     let mut addresses = ini::values(all, "Network", "Address");
     addresses.extend(ini::values(all, "Address", "Address"));
+    addresses.retain(|address| !address.is_empty());
     let method = match dhcp {
-        "yes" | "true" | "ipv4" | "both" => "dhcp",
+        "yes" | "true" | "on" | "1" | "ipv4" | "v4" | "both" => "dhcp",
         _ if !addresses.is_empty() => "static",
         _ => "manual",
     };
-    let mac = ini::value(all, "Match", "PermanentMACAddress")
-        .or_else(|| ini::value(all, "Match", "MACAddress"))
-        .and_then(super::mac);
+    // Several addresses match several cards: then none is that of one name.
+    let macs: Vec<String> = ["PermanentMACAddress", "MACAddress"]
+        .iter()
+        .flat_map(|key| ini::values(all, "Match", key))
+        .flat_map(str::split_whitespace)
+        .filter_map(super::mac)
+        .collect();
+    config.by_mac.extend(macs.iter().cloned());
+    let own = match macs.as_slice() {
+        [own] => Some(own.clone()),
+        _ => None,
+    };
+    let assigned = ini::value(all, "Link", "MACAddress").and_then(super::mac);
     for name in ini::values(all, "Match", "Name")
         .iter()
         .flat_map(|v| v.split_whitespace())
+        .filter(|name| !name.starts_with('!'))
     {
-        if let Some(mac) = &mac {
+        if let Some(mac) = &own {
             config.macs.insert(name.to_owned(), mac.clone());
         }
         config.add(NicFacts {
             name: name.to_owned(),
-            mac: mac.clone(),
+            mac: own.clone().or_else(|| assigned.clone()),
             method: method.to_owned(),
             addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
             file: file.to_owned(),
         });
     }
-}
-
-fn keyfile(all: &[Setting], file: &str, config: &mut Config) {
-    let Some(name) = ini::value(all, "connection", "interface-name") else {
-        return;
-    };
-    let kind = ini::value(all, "connection", "type").unwrap_or_default();
-    if !matches!(kind, "ethernet" | "802-3-ethernet") {
-        config.software.insert(name.to_owned());
-    }
-    if kind == "vlan"
-        && let Some(parent) = ini::value(all, "vlan", "parent")
-    {
-        config.lower.insert(parent.to_owned());
-    }
-    let mac = ["ethernet", "802-3-ethernet"]
-        .iter()
-        .find_map(|section| ini::value(all, section, "mac-address"))
-        .and_then(super::mac);
-    if let Some(mac) = &mac {
-        config.macs.insert(name.to_owned(), mac.clone());
-    }
-    let method = match ini::value(all, "ipv4", "method") {
-        Some("manual") => "static",
-        Some("auto") => "dhcp",
-        _ => "manual",
-    };
-    // "address1=192.0.2.1/24,192.0.2.254": the gateway stands behind the comma.
-    let addresses = all
-        .iter()
-        .filter(|s| matches!(s.section.as_str(), "ipv4" | "ipv6"))
-        .filter(|s| {
-            s.key
-                .strip_prefix("address")
-                .is_some_and(|n| n.parse::<u8>().is_ok())
-        })
-        .filter_map(|s| s.value.split(',').next().map(str::to_owned));
-    config.add(NicFacts {
-        name: name.to_owned(),
-        mac,
-        method: method.to_owned(),
-        addresses: addresses.collect(),
-        file: file.to_owned(),
-    });
 }
 
 #[cfg(test)]
@@ -152,19 +117,6 @@ mod tests {
         assert_eq!(config.nics[0].method, "static");
         assert_eq!(config.nics[0].addresses, ["192.0.2.5/24", "2001:db8::5/64"]);
         assert_eq!(config.card_names(), ["ens192"]);
-    }
-
-    #[test]
-    fn keyfiles_name_interfaces_and_their_macs() {
-        let file = "/etc/NetworkManager/system-connections/a.nmconnection";
-        let config = parse(
-            b"[connection]\ntype=ethernet\ninterface-name=ens192\n[ethernet]\nmac-address=00:50:56:AA:00:01\n[ipv4]\nmethod=manual\naddress1=192.0.2.1/24,192.0.2.254\n",
-            file,
-        );
-        assert_eq!(config.nics[0].addresses, ["192.0.2.1/24"]);
-        assert_eq!(config.macs.get("ens192").unwrap(), "00:50:56:aa:00:01");
-        let bond = parse(b"[connection]\ntype=bond\ninterface-name=b0\n", file);
-        assert!(bond.card_names().is_empty());
     }
 
     #[test]
