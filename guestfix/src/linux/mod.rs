@@ -25,6 +25,7 @@ pub mod packages;
 pub mod release;
 pub mod resume;
 pub mod shell;
+pub mod storage;
 pub mod text;
 pub mod vmware_tools;
 
@@ -40,6 +41,11 @@ const TOPICS: &[&str] = &[
     "fstab",
     "crypttab",
     "resume",
+    "mdadm",
+    "lvm",
+    "multipath",
+    "units",
+    "udev",
     "bootloader",
     "efi",
     "initramfs",
@@ -123,6 +129,7 @@ impl Propose for Linux {
             fstab::propose,
             crypttab::propose,
             resume::propose,
+            storage::propose,
             bootloader::propose,
             bootloader::efi::propose,
             initramfs::propose,
@@ -147,6 +154,7 @@ pub fn checks() -> Vec<Check> {
         fstab::CHECKS,
         crypttab::CHECKS,
         resume::CHECKS,
+        storage::CHECKS,
         bootloader::CHECKS,
         bootloader::efi::CHECKS,
         initramfs::CHECKS,
@@ -167,6 +175,7 @@ fn gather_topics(tree: &Tree, facts: &mut Facts) -> Result<()> {
         gather.file(path)?;
     }
     gather.files_in(resume::DIR, |name| !name.starts_with('.'))?;
+    storage::gather(&mut gather)?;
     bootloader::gather(&mut gather)?;
     bootloader::efi::gather(&mut gather, facts)?;
     network::gather(&mut gather, facts)?;
