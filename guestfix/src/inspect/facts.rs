@@ -447,6 +447,10 @@ pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<
     let by_dir = device
         .strip_prefix("/dev/disk/by-")
         .and_then(|rest| rest.split_once('/'));
+    let plain = by_dir.map(|(_, value)| udev_unescaped(value));
+    let by_dir = by_dir
+        .zip(plain.as_deref())
+        .map(|((tag, _), value)| (tag, value));
     match tagged.or(by_dir) {
         Some(("UUID" | "uuid", want)) => {
             volumes.iter().find(|v| same(v.content.uuid.as_ref(), want))
@@ -468,8 +472,28 @@ pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<
     }
 }
 
-/// `/dev/sdb3` -> `disk1p3`; `None` for anything else.
-fn kernel_name_to_volume(device: &str) -> Option<String> {
+/// udev writes what could be mistaken in a name as `\x20` (`udev_util_encode_string`).
+fn udev_unescaped(name: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail
+            .strip_prefix(b"x")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        let byte = hex
+            .filter(|_| *first == b'\\')
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        out.push(byte.unwrap_or(*first));
+        rest = match byte {
+            Some(_) => tail.get(3..).unwrap_or_default(),
+            None => tail,
+        };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// `/dev/sdb3` -> `disk1p3`; `None` for anything else, which then is a lasting name.
+pub(super) fn kernel_name_to_volume(device: &str) -> Option<String> {
     let name = device.strip_prefix("/dev/")?;
     if let Some(rest) = name.strip_prefix("nvme") {
         let (disk, rest) = rest.split_once("n1")?;
@@ -501,6 +525,19 @@ fn kernel_name_to_volume(device: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn udev_s_escapes_are_resolved() {
+        for (name, want) in [
+            ("my\\x20disk", "my disk"),
+            ("a\\x2fb\\x5cc", "a/b\\c"),
+            ("\\x", "\\x"),
+            ("\\xzz", "\\xzz"),
+            ("x20", "x20"),
+        ] {
+            assert_eq!(udev_unescaped(name), want);
+        }
+    }
 
     #[test]
     fn kernel_names_follow_disk_order() {

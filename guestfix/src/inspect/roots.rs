@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which volume, or which subvolume of one, holds the operating system.
 
-use super::facts::Concern;
+use super::facts::{Concern, kernel_name_to_volume};
 use super::mounts::{leads_to, volume_of};
 use super::{Recognise, TableEntry};
 use crate::error::{Error, Kind, Result};
@@ -179,12 +179,13 @@ fn says_so(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> bool {
 /// `/dev/sda2` is another volume on another machine, or with the disks in another order; `UUID=` is not.
 fn named_elsewhere(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> Option<String> {
     let root = table.iter().find(|entry| entry.at == "/")?;
-    let lasting = root.device.contains("UUID=")
-        || root.device.contains("LABEL=")
-        || root.device.starts_with("/dev/disk/by-uuid/")
-        || root.device.starts_with("/dev/disk/by-label/");
-    let volume = volume_of(volumes, &root.device).filter(|_| lasting)?;
+    let volume = volume_of(volumes, &root.device).filter(|_| is_lasting(&root.device))?;
     (volume.name != place.volume.name).then(|| volume.name.clone())
+}
+
+/// Every name but the kernel's own tells one volume on any machine.
+fn is_lasting(device: &str) -> bool {
+    kernel_name_to_volume(device).is_none()
 }
 
 fn elsewhere(only: &Root<'_>) -> Error {
@@ -256,4 +257,26 @@ fn several(found: &[Root<'_>]) -> Error {
     .hint(format!(
         "choose one with --root, for example --root {first}"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kernel_s_names_depend_on_the_machine() {
+        for (device, want) in [
+            ("UUID=1-2", true),
+            ("PARTLABEL=root", true),
+            ("/dev/disk/by-partuuid/1c2d3e4f-01", true),
+            ("/dev/disk/by-partlabel/root", true),
+            ("/dev/mapper/vg-root", true),
+            ("/dev/vg/root", true),
+            ("/dev/sda2", false),
+            ("/dev/vdb", false),
+            ("/dev/nvme0n1p2", false),
+        ] {
+            assert_eq!(is_lasting(device), want, "{device}");
+        }
+    }
 }

@@ -40,7 +40,13 @@ pub fn is_unstable(device: &str) -> bool {
         .iter()
         .any(|prefix| id.starts_with(prefix));
     }
-    if device.starts_with("/dev/disk/by-path/") || device.starts_with("/dev/cciss/") {
+    if device.starts_with("/dev/disk/by-path/")
+        || device.starts_with("/dev/disk/by-diskseq/")
+        || device.starts_with("/dev/cciss/")
+        || device.starts_with("/dev/block/")
+        || numbered(device, "/dev/dm-")
+        || multipath_part(device).is_some()
+    {
         return true;
     }
     let Some(name) = device.strip_prefix("/dev/") else {
@@ -55,6 +61,31 @@ pub fn is_unstable(device: &str) -> bool {
         matches!(letters.len(), 1 | 2) && letters.bytes().all(|b| b.is_ascii_lowercase())
     });
     kernel_disk || nvme.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn numbered(device: &str, prefix: &str) -> bool {
+    let rest = device.strip_prefix(prefix).unwrap_or_default();
+    !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The partition of a friendly name of multipath, empty for the whole disk: `mpatha`, `mpatha1`,
+/// `mpathap1` and `mpatha-part1` are all written (kpartx(8)). The name goes with the old WWID.
+fn multipath_part(device: &str) -> Option<&str> {
+    let rest = device.strip_prefix("/dev/mapper/mpath")?;
+    let (name, part) = match rest.split_once("-part") {
+        Some(split) => split,
+        None => {
+            let name = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+            let part = rest.strip_prefix(name).unwrap_or_default();
+            // With digits in its own name kpartx puts a p before the number.
+            let bare = name
+                .strip_suffix('p')
+                .filter(|bare| !bare.is_empty() && !part.is_empty());
+            (bare.unwrap_or(name), part)
+        }
+    };
+    let good = (1..=2).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase());
+    (good && part.bytes().all(|b| b.is_ascii_digit())).then_some(part)
 }
 
 /// Judges a device name, for userspace that knows both UUIDs and partition UUIDs.
@@ -72,6 +103,12 @@ pub fn judge(facts: &Facts, device: &str) -> Device {
 pub fn resolve<'a>(facts: &'a Facts, device: &str) -> Option<&'a VolumeFacts> {
     if let Some(volume) = facts.volume_of_device(device) {
         return Some(volume);
+    }
+    if let (Some(part), [disk]) = (multipath_part(device), facts.disks.as_slice()) {
+        return match part {
+            "" => facts.volume(&disk.name),
+            part => facts.volume(&format!("{}p{part}", disk.name)),
+        };
     }
     let by_hardware =
         device.starts_with("/dev/disk/by-id/") || device.starts_with("/dev/disk/by-path/");
@@ -169,6 +206,14 @@ mod tests {
             ("/dev/disk/by-id/dm-uuid-LVM-abc", false),
             ("/dev/disk/by-uuid/1234", false),
             ("/dev/mapper/vg-root", false),
+            ("/dev/mapper/mpatha-part2", true),
+            ("/dev/mapper/mpathap2", true),
+            ("/dev/mapper/mpathb", true),
+            ("/dev/mapper/mpath-data", false),
+            ("/dev/mapper/mpathology", false),
+            ("/dev/dm-0", true),
+            ("/dev/dm-name", false),
+            ("/dev/disk/by-label/my\\x20disk", false),
             ("/dev/vg0/root", false),
             ("/dev/sdaemon/x", false),
             ("/dev/md0", false),
@@ -209,6 +254,34 @@ mod tests {
             panic!("not renamed")
         };
         assert_eq!((to.name.as_str(), to.clone), ("PARTUUID=1c2d3e4f-01", true));
+    }
+
+    #[test]
+    fn friendly_names_of_multipath_mean_the_only_disk() {
+        let mut facts = fixture::facts();
+        let want = format!("UUID={}", fixture::SWAP_UUID);
+        for device in ["mpatha5", "mpathap5", "mpatha-part5"] {
+            assert_eq!(
+                renamed(&facts, &format!("/dev/mapper/{device}")).unwrap(),
+                want
+            );
+        }
+        assert_eq!(judge(&facts, "/dev/mapper/mpatha9"), Device::Unknown);
+        facts.disks.push(facts.disks[0].clone());
+        assert_eq!(judge(&facts, "/dev/mapper/mpatha5"), Device::Unknown);
+    }
+
+    #[test]
+    fn a_label_with_a_blank_is_found_however_it_is_escaped() {
+        let mut facts = fixture::facts();
+        facts.volumes[0].content.label = Some("my disk".to_owned());
+        for device in [
+            "LABEL=my disk",
+            "LABEL=\"my disk\"",
+            "/dev/disk/by-label/my\\x20disk",
+        ] {
+            assert_eq!(fault(&facts, device), None, "{device}");
+        }
     }
 
     #[test]

@@ -210,15 +210,13 @@ fn shared_uuid(facts: &Facts, entry: &Entry, concerns: &mut Vec<Concern>) {
 /// Why this entry cannot work on KubeVirt; `None` when it can.
 fn impossible(entry: &Entry) -> Option<&'static str> {
     let optional = entry.has("noauto") || entry.has("nofail");
-    if matches!(
-        entry.kind.as_str(),
-        "vmhgfs" | "fuse.vmhgfs-fuse" | "vmhgfs-fuse"
-    ) || entry.device.starts_with(".host:")
-        || entry.device.starts_with("vmhgfs-fuse#")
+    if entry.kind.contains("vmhgfs")
+        || entry.device.starts_with(".host:")
+        || entry.device.starts_with("vmhgfs-fuse")
     {
         return Some("VMware shared folders do not exist on KubeVirt");
     }
-    if entry.device.starts_with("/dev/fd") {
+    if is_floppy(&entry.device) {
         return Some("there is no floppy drive on KubeVirt");
     }
     if is_cdrom(&entry.device) && !optional {
@@ -234,8 +232,16 @@ fn is_cdrom(device: &str) -> bool {
     rest.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()))
 }
 
+fn is_floppy(device: &str) -> bool {
+    let rest = ["/dev/fd", "/dev/floppy"]
+        .iter()
+        .find_map(|prefix| device.strip_prefix(prefix));
+    // "/dev/fd0u1440" and "/dev/floppy/0" too.
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_lowercase()))
+}
+
 fn is_removable(device: &str) -> bool {
-    is_cdrom(device) || device.starts_with("/dev/fd")
+    is_cdrom(device) || is_floppy(device)
 }
 
 fn is_block_name(device: &str) -> bool {

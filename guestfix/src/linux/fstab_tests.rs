@@ -119,3 +119,73 @@ fn octal_escapes_are_resolved_and_broken_ones_kept() {
         assert_eq!(unescape(word.as_bytes()), want);
     }
 }
+
+#[test]
+fn quotes_escapes_and_multipath_names_are_understood() {
+    let mut facts = facts(format!(
+        "UUID=\"{ROOT_UUID}\" / ext4 defaults 0 1\r\n/dev/mapper/mpatha-part5 none swap sw 0 0\r\nLABEL=my\\040disk /d ext4 defaults 0 2\r\n"
+    ));
+    facts.volumes[0].content.label = Some("my disk".to_owned());
+    let (text, concerns) = proposed(&facts);
+    assert_eq!(
+        text.unwrap(),
+        format!(
+            "UUID=\"{ROOT_UUID}\" / ext4 defaults 0 1\r\nUUID={SWAP_UUID} none swap sw 0 0\r\nLABEL=my\\040disk /d ext4 defaults 0 2\r\n"
+        )
+    );
+    assert!(concerns.is_empty(), "{concerns:?}");
+    assert_eq!(
+        (CHECKS[0].run)(&facts, &fixture::target()).result,
+        Outcome::Pass
+    );
+}
+
+#[test]
+fn every_spelling_of_vmware_s_own_entries_is_disabled() {
+    for line in [
+        ".host:/ /mnt/hgfs vmhgfs defaults 0 0",
+        "vmhgfs-fuse /mnt/hgfs fuse allow_other,nofail 0 0",
+        ".host:/a /a fuse./usr/bin/vmhgfs-fuse defaults 0 0",
+        "/dev/fd0u1440 /f msdos noauto 0 0",
+        "/dev/floppy /f auto noauto 0 0",
+        "/dev/sr0 /cd iso9660 ro 0 0",
+    ] {
+        let (text, _) = proposed(&facts(line));
+        assert!(
+            text.is_some_and(|text| text.starts_with("# guestfix: disabled")),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        proposed(&facts("/dev/fdisk-lv /x ext4 defaults 0 0\n")).0,
+        None
+    );
+}
+
+#[test]
+fn a_table_of_a_gigabyte_is_refused_and_not_read() {
+    // The tree reads no more of a file than its limit: five megabytes stand for any number.
+    let fs = MemoryFs::new()
+        .file(PATH, vec![b'#'; 5 << 20])
+        .dir("/usr/bin");
+    let tree = crate::fs::Tree::new(Box::new(fs.clone()));
+    let error = crate::inspect::Recognise::mount_table(&crate::linux::Linux, &tree).unwrap_err();
+    assert_eq!(
+        (error.kind, error.code.as_str()),
+        (crate::error::Kind::Unsupported, "file-too-large")
+    );
+    let facts = fixture::gathered(fs);
+    let unread = facts.concerns.iter().find(|c| c.id == "unreadable-file");
+    assert!(unread.is_some_and(|c| c.message.starts_with(PATH)));
+    assert_eq!(proposed(&facts), (None, Vec::new()));
+}
+
+#[test]
+fn words_that_run_on_are_no_entry() {
+    let mut bytes = format!("UUID={ROOT_UUID} \\\n / ext4\n/dev/sda5\n").into_bytes();
+    bytes.extend(b"\xff\xfe\n");
+    let facts = facts(bytes);
+    let out = propose(&facts, &fixture::target(), &Policy::default());
+    assert!(out.changes.is_empty());
+    assert!(out.concerns.iter().all(|c| c.id == "odd-line"));
+}
