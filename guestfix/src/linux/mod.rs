@@ -66,6 +66,9 @@ impl Recognise for Linux {
 
     fn recognise(&self, tree: &Tree) -> Result<bool> {
         // A link without its end counts: /usr, where it leads to, may be a volume of its own.
+        if is_dir(tree, release::image::OSTREE)? {
+            return Ok(true);
+        }
         let programs = is_dir(tree, "/usr/bin")? || tree.lstat(&"/bin".into())?.is_some();
         if !programs || !is_dir(tree, "/etc")? {
             return Ok(false);
