@@ -81,6 +81,11 @@ pub trait Hands {
     /// # Errors
     /// When the guest's filesystem or the host refuses.
     fn remove(&mut self, path: &GuestPath) -> Result<bool>;
+    /// Removes a directory, unless something is in it.
+    ///
+    /// # Errors
+    /// When the guest's filesystem or the host refuses.
+    fn remove_dir(&mut self, path: &GuestPath) -> Result<bool>;
     /// Makes a symlink.
     ///
     /// # Errors
@@ -218,6 +223,7 @@ fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>)
         } => hands.write(path, before.as_deref(), content, *attrs),
         Action::CopyFile { from, path, .. } => hands.copy(from, path),
         Action::RemoveFile { path } => hands.remove(path),
+        Action::RemoveFiles { files, dirs, .. } => remove_all(hands, files, dirs),
         Action::Symlink { path, target } => hands.symlink(path, target),
         Action::AppendInitramfs { path, members } => hands.append_archive(path, members),
         Action::RebuildInitramfs {
@@ -229,6 +235,17 @@ fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>)
         } => program(ran.insert(hands.rebuild(path, argv, scratch, product, *timeout_s)?)),
         Action::RunGuest { argv, timeout_s } => program(ran.insert(hands.run(argv, *timeout_s)?)),
     }
+}
+
+fn remove_all(hands: &mut dyn Hands, files: &[GuestPath], dirs: &[GuestPath]) -> Result<bool> {
+    let mut changed = false;
+    for path in files {
+        changed |= hands.remove(path)?;
+    }
+    for path in dirs {
+        changed |= hands.remove_dir(path)?;
+    }
+    Ok(changed)
 }
 
 fn program(end: &ProgramEnd) -> Result<bool> {
@@ -278,6 +295,10 @@ mod tests {
         fn remove(&mut self, path: &GuestPath) -> Result<bool> {
             self.calls.push(format!("remove {path}"));
             Ok(false)
+        }
+        fn remove_dir(&mut self, path: &GuestPath) -> Result<bool> {
+            self.calls.push(format!("remove-dir {path}"));
+            Ok(true)
         }
         fn symlink(&mut self, path: &GuestPath, target: &str) -> Result<bool> {
             self.calls.push(format!("symlink {path} {target}"));
@@ -367,6 +388,28 @@ mod tests {
         assert_eq!(applied.changes[1].path, "/etc/x");
         assert!(applied.changes[2].why.starts_with("3 more paths"));
         assert_eq!(applied.concerns[0].id, "guest-changes-unseen");
+    }
+
+    #[test]
+    fn many_files_go_before_their_directories() {
+        let action = Action::RemoveFiles {
+            path: "/db".into(),
+            files: vec!["/a/b/c".into(), "/db".into()],
+            dirs: vec!["/a/b".into(), "/a".into()],
+        };
+        let mut hands = Recorder::default();
+        let change = Change::new("tools", "why", action, None);
+        let applied = apply(&plan(vec![change]), &mut hands, &mut |_| {}).unwrap();
+        assert_eq!(
+            hands.calls,
+            [
+                "remove /a/b/c",
+                "remove /db",
+                "remove-dir /a/b",
+                "remove-dir /a"
+            ]
+        );
+        assert_eq!(applied.changes[0].outcome, ChangeOutcome::Changed);
     }
 
     #[test]

@@ -285,6 +285,21 @@ pub(super) fn remove(tree: BorrowedFd<'_>, path: &GuestPath) -> Result<Outcome> 
     Ok(Outcome::Changed)
 }
 
+/// Removes a directory, unless something is in it.
+pub(super) fn remove_dir(tree: BorrowedFd<'_>, path: &GuestPath) -> Result<Outcome> {
+    match lstat(tree, path)? {
+        None => return Ok(Outcome::AlreadySo),
+        Some(meta) if meta.file_type != FileType::Dir => return Err(not_a_file(path)),
+        Some(_) => {}
+    }
+    let (dir, name) = parent(tree, path, false)?;
+    match rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) => Ok(Outcome::Changed),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Outcome::AlreadySo),
+        Err(e) => Err(failed("removing", path)(e)),
+    }
+}
+
 /// Makes a symlink, replacing a symlink or nothing.
 pub(super) fn symlink(tree: BorrowedFd<'_>, path: &GuestPath, target: &str) -> Result<Outcome> {
     let (dir, name) = parent(tree, path, true)?;

@@ -101,6 +101,11 @@ pub enum MountRequest {
         /// The file; a symlink itself is removed.
         path: GuestPath,
     },
+    /// Removes a directory; one with something in it stays.
+    RemoveDir {
+        /// The directory; no symlink.
+        path: GuestPath,
+    },
     /// Makes a symlink, replacing a symlink or nothing.
     Symlink {
         /// Where.
@@ -163,7 +168,7 @@ pub enum MountRequest {
 pub enum MountReply {
     /// Done, with nothing to tell: Begin, Export, Mount, Sync, Unmount, Quit.
     Done,
-    /// To Write, Remove and Symlink.
+    /// To Write, Remove, RemoveDir, Symlink and Label.
     Outcome(Outcome),
     /// To Append: the file's new length, bytes.
     Appended {
@@ -393,6 +398,9 @@ impl Mounter {
                 len: files::append(tree, &path, &content, align)?,
             },
             MountRequest::Remove { path } => MountReply::Outcome(files::remove(tree, &path)?),
+            MountRequest::RemoveDir { path } => {
+                MountReply::Outcome(files::remove_dir(tree, &path)?)
+            }
             MountRequest::Symlink { path, target } => {
                 MountReply::Outcome(files::symlink(tree, &path, &target)?)
             }

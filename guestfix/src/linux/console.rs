@@ -122,7 +122,8 @@ fn is_masked(facts: &Facts, port: &str) -> bool {
     link.is_some_and(|target| target == "/dev/null")
 }
 
-fn has_systemd(facts: &Facts) -> bool {
+/// The guest has systemd for its init.
+pub(super) fn has_systemd(facts: &Facts) -> bool {
     let has = |dir: &&str| facts.sources.dir(dir).iter().any(|name| name == "systemd");
     SYSTEMD.iter().any(has)
 }

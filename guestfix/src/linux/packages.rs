@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Installed packages, as far as topics ask about them: the status file of dpkg.
+//! Installed packages, as far as topics ask about them: the databases of dpkg, rpm, apk, pacman
+//! and portage, read without those programs.
 
 use super::gather::Gatherer;
-use super::text::lines;
-use crate::error::Result;
-use crate::fs::{FileType, Metadata};
+use crate::error::{Error, Result};
+use crate::fs::{FileType, Metadata, Tree};
 use crate::inspect::Facts;
 use crate::inspect::facts::{Concern, SourceFile, Sources};
 use crate::plan::{Policy, Proposal, Target};
 use crate::verify::Check;
+
+mod lists;
+pub mod rpm;
+mod stanza;
 
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 /// Where images without a status file keep one file per package.
@@ -16,7 +20,42 @@ const DPKG_STATUS_DIR: &str = "/var/lib/dpkg/status.d";
 /// A status file of 20,000 packages is about 20 MiB.
 const MAX_STATUS: u64 = 64 << 20;
 
-/// A package of which dpkg knows.
+/// A tool that keeps a database of packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// dpkg, Debian's.
+    Dpkg,
+    /// rpm.
+    Rpm,
+    /// apk, Alpine's.
+    Apk,
+    /// pacman, Arch's.
+    Pacman,
+    /// portage, Gentoo's.
+    Portage,
+}
+
+/// Every format with the name under which its excerpt is recorded.
+const FORMATS: [(Format, &str); 5] = [
+    (Format::Dpkg, DPKG_STATUS),
+    (Format::Rpm, "/var/lib/rpm"),
+    (Format::Apk, lists::APK),
+    (Format::Pacman, lists::PACMAN),
+    (Format::Portage, lists::PORTAGE),
+];
+
+/// The programs by format, in the places where they may be.
+const PROGRAMS: [(Format, &str); 7] = [
+    (Format::Dpkg, "/usr/bin/dpkg"),
+    (Format::Rpm, "/usr/bin/rpm"),
+    (Format::Rpm, "/bin/rpm"),
+    (Format::Apk, "/sbin/apk"),
+    (Format::Apk, "/usr/bin/apk"),
+    (Format::Apk, "/usr/sbin/apk"),
+    (Format::Pacman, "/usr/bin/pacman"),
+];
+
+/// An installed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// Name.
@@ -28,11 +67,15 @@ pub struct Package {
     /// Its files are there (also half-configured and the like); false when only configuration is
     /// left.
     pub installed: bool,
+    /// Whose database it stands in.
+    pub format: Format,
+    /// Of VMware's packages in an rpm database, the files that start something at boot.
+    pub files: Vec<String>,
 }
 
 /// Reads dpkg's status file (deb822 stanzas, deb-control(5)); stanzas without a name are skipped.
 pub fn parse(bytes: &[u8]) -> Vec<Package> {
-    stanzas(bytes).into_iter().filter_map(package).collect()
+    stanza::parse(bytes, Format::Dpkg)
 }
 
 /// Nothing is changed about packages here; topics do that.
@@ -43,20 +86,74 @@ pub fn propose(_: &Facts, _: &Target, _: &Policy) -> Proposal {
 /// Nothing is asserted about packages here.
 pub const CHECKS: &[Check] = &[];
 
-/// Records an excerpt of the status file: the stanzas of packages that some topic asks about.
+/// Records an excerpt of every database: the packages that some topic asks about.
 ///
 /// # Errors
-/// `Corrupt` when the filesystem is damaged.
+/// `Corrupt` when the filesystem is damaged. A damaged database is a concern.
 pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
+    dpkg(gather)?;
+    rpm_database(gather)?;
+    lists::gather(gather)?;
+    for (_, program) in PROGRAMS {
+        gather.presence(program)?;
+    }
+    Ok(())
+}
+
+/// The gathered packages.
+pub fn of(sources: &Sources) -> Vec<Package> {
+    let read = |(format, key): &(Format, &str)| {
+        let bytes = sources.bytes(key).unwrap_or_default();
+        stanza::parse(bytes, *format)
+    };
+    FORMATS.iter().flat_map(read).collect()
+}
+
+/// The version of an installed package.
+pub fn version(packages: &[Package], name: &str) -> Option<String> {
+    packages
+        .iter()
+        .find(|package| package.installed && package.name == name)
+        .map(|package| package.version.clone())
+}
+
+/// The program of a format, where the guest has it.
+pub fn program(sources: &Sources, format: Format) -> Option<&'static str> {
+    let there = |(of, path): &&(Format, &str)| *of == format && sources.has(path);
+    PROGRAMS.iter().find(there).map(|(_, path)| *path)
+}
+
+fn is_wanted(name: &str) -> bool {
+    is_vmware(name)
+        || name.starts_with("kernel")
+        || name.starts_with("linux-image-")
+        || name.starts_with("dracut")
+        || matches!(
+            name,
+            "systemd"
+                | "udev"
+                | "qemu-guest-agent"
+                | "qemu-ga"
+                | "initramfs-tools"
+                | "mkinitrd"
+                | "mkinitfs"
+                | "mkinitcpio"
+                | "booster"
+                | "cloud-init"
+        )
+}
+
+fn is_vmware(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains("open-vm-") || name.contains("vmware")
+}
+
+fn dpkg(gather: &mut Gatherer<'_>) -> Result<()> {
     let mut excerpt = Vec::new();
     match gather.tree().read_up_to(&DPKG_STATUS.into(), MAX_STATUS) {
         Ok(Some(status)) => keep_wanted(&status, &mut excerpt),
         Ok(None) => {}
-        Err(error) if error.code == "file-too-large" => gather.concerns.push(Concern::warning(
-            "unreadable-file",
-            format!("the package list was not read: {error}"),
-        )),
-        Err(error) => return Err(error),
+        Err(error) => tolerate(gather, DPKG_STATUS, error)?,
     }
     for name in gather.tree().list(&DPKG_STATUS_DIR.into())? {
         let Ok(name) = std::str::from_utf8(&name) else {
@@ -70,44 +167,102 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
             keep_wanted(&stanza, &mut excerpt);
         }
     }
-    if !excerpt.is_empty() {
-        record(&mut gather.sources, excerpt);
-    }
+    record(&mut gather.sources, Format::Dpkg, excerpt);
     Ok(())
 }
 
-/// The gathered packages.
-pub fn of(sources: &Sources) -> Vec<Package> {
-    sources.bytes(DPKG_STATUS).map(parse).unwrap_or_default()
-}
-
-/// The version of an installed package.
-pub fn version(packages: &[Package], name: &str) -> Option<String> {
-    packages
-        .iter()
-        .find(|package| package.installed && package.name == name)
-        .map(|package| package.version.clone())
-}
-
-fn is_wanted(name: &str) -> bool {
-    name.contains("open-vm-tools")
-        || name.contains("vmware")
-        || matches!(
-            name,
-            "systemd" | "udev" | "qemu-guest-agent" | "initramfs-tools" | "dracut"
-        )
+/// A database that cannot be read is told, and the guest is converted without it.
+fn tolerate(gather: &mut Gatherer<'_>, path: &str, error: Error) -> Result<()> {
+    if !matches!(
+        error.code.as_str(),
+        "file-too-large" | "symlink-loop" | "package-database-unreadable"
+    ) {
+        return Err(error);
+    }
+    gather.concerns.push(Concern::warning(
+        "package-database-unreadable",
+        format!("{path} could not be read to its end, so packages of VMware Tools may be missed: {error}; rebuild it in the guest (rpm --rebuilddb, dpkg --audit)"),
+    ));
+    Ok(())
 }
 
 fn keep_wanted(status: &[u8], excerpt: &mut Vec<u8>) {
-    for stanza in stanzas(status) {
-        if field(stanza, "Package").is_some_and(|name| is_wanted(&name)) {
-            excerpt.extend_from_slice(stanza);
+    for text in stanza::stanzas(status) {
+        if stanza::field(text, "Package").is_some_and(|name| is_wanted(&name)) {
+            excerpt.extend_from_slice(text);
             excerpt.extend_from_slice(b"\n\n");
         }
     }
 }
 
-fn record(sources: &mut Sources, excerpt: Vec<u8>) {
+fn rpm_database(gather: &mut Gatherer<'_>) -> Result<()> {
+    let Some(path) = find_rpm(gather.tree())? else {
+        return Ok(());
+    };
+    let Some(file) = gather.tree().open(&path.as_str().into())? else {
+        return Ok(());
+    };
+    let reading = rpm::read(file, &is_wanted);
+    let mut excerpt = Vec::new();
+    for package in reading.packages {
+        let starts = |file: &String| is_vmware(&package.name) && starts_something(file);
+        let package = Package {
+            files: package
+                .files
+                .iter()
+                .filter(|f| starts(f))
+                .cloned()
+                .collect(),
+            name: package.name,
+            version: package.version,
+            arch: package.arch,
+            installed: true,
+            format: Format::Rpm,
+        };
+        stanza::write(&package, &mut excerpt);
+    }
+    record(&mut gather.sources, Format::Rpm, excerpt);
+    match reading.damage {
+        Some(error) => tolerate(gather, &path, error),
+        None => Ok(()),
+    }
+}
+
+fn find_rpm(tree: &Tree) -> Result<Option<String>> {
+    for dir in rpm::DIRS {
+        for name in rpm::FILES {
+            let path = format!("{dir}/{name}");
+            let meta = match tree.stat(&path.as_str().into()) {
+                Err(error) if error.code == "symlink-loop" => None,
+                other => other?,
+            };
+            if meta.is_some_and(|meta| meta.file_type == FileType::File && meta.len > 0) {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A file that has something started or loaded.
+fn starts_something(path: &str) -> bool {
+    [
+        "/systemd/system/",
+        "/init.d/",
+        "/etc/init/",
+        "/rules.d/",
+        "/modules-load.d/",
+    ]
+    .iter()
+    .any(|dir| path.contains(dir))
+}
+
+/// Records an excerpt under the name of its format.
+fn record(sources: &mut Sources, format: Format, excerpt: Vec<u8>) {
+    let key = FORMATS.iter().find(|(of, _)| *of == format);
+    let Some((_, key)) = key.filter(|_| !excerpt.is_empty()) else {
+        return;
+    };
     let meta = Metadata {
         file_type: FileType::File,
         len: excerpt.len() as u64,
@@ -116,53 +271,11 @@ fn record(sources: &mut Sources, excerpt: Vec<u8>) {
         gid: 0,
     };
     let file = SourceFile {
-        real: DPKG_STATUS.into(),
+        real: (*key).into(),
         meta,
         content: excerpt,
     };
-    sources.files.insert(DPKG_STATUS.to_owned(), file);
-}
-
-/// The runs of lines between empty lines.
-fn stanzas(bytes: &[u8]) -> Vec<&[u8]> {
-    let mut out = Vec::new();
-    let mut start: Option<usize> = None;
-    let mut end = 0;
-    for line in lines(bytes) {
-        if line.bytes.iter().all(u8::is_ascii_whitespace) {
-            if let Some(from) = start.take() {
-                out.extend(bytes.get(from..end));
-            }
-        } else {
-            start = start.or(Some(line.start));
-            end = line.end;
-        }
-    }
-    if let Some(from) = start {
-        out.extend(bytes.get(from..end));
-    }
-    out
-}
-
-fn field(stanza: &[u8], name: &str) -> Option<String> {
-    lines(stanza).into_iter().find_map(|line| {
-        let (key, value) = line.bytes.split_at_checked(name.len())?;
-        let value = value.strip_prefix(b":")?;
-        key.eq_ignore_ascii_case(name.as_bytes())
-            .then(|| String::from_utf8_lossy(value).trim().to_owned())
-    })
-}
-
-fn package(stanza: &[u8]) -> Option<Package> {
-    // "want flag status": only the last word says what is on the disk (dpkg(1)).
-    let status = field(stanza, "Status").unwrap_or_else(|| "install ok installed".to_owned());
-    let state = status.split_whitespace().nth(2).unwrap_or_default();
-    Some(Package {
-        name: field(stanza, "Package")?,
-        version: field(stanza, "Version").unwrap_or_default(),
-        arch: field(stanza, "Architecture").unwrap_or_default(),
-        installed: !matches!(state, "not-installed" | "config-files" | ""),
-    })
+    sources.files.insert((*key).to_owned(), file);
 }
 
 #[cfg(test)]

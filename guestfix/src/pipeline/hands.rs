@@ -164,6 +164,10 @@ impl Hands for MountedGuest<'_> {
         self.outcome(MountRequest::Remove { path: path.clone() })
     }
 
+    fn remove_dir(&mut self, path: &GuestPath) -> Result<bool> {
+        self.outcome(MountRequest::RemoveDir { path: path.clone() })
+    }
+
     fn symlink(&mut self, path: &GuestPath, target: &str) -> Result<bool> {
         self.outcome(MountRequest::Symlink {
             path: path.clone(),

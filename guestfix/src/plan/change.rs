@@ -93,6 +93,15 @@ pub enum Action {
         /// The file.
         path: GuestPath,
     },
+    /// Removes many files, and then those of the directories that are empty.
+    RemoveFiles {
+        /// The file that names them all.
+        path: GuestPath,
+        /// Files and symlinks, in order; absent ones are nothing to do.
+        files: Vec<GuestPath>,
+        /// Directories, those inside before those around them.
+        dirs: Vec<GuestPath>,
+    },
     /// Makes a symlink, replacing a symlink or nothing (never a file or directory).
     Symlink {
         /// Where.
@@ -164,6 +173,7 @@ impl Action {
             Self::WriteFile { .. } => "write-file",
             Self::CopyFile { .. } => "copy-file",
             Self::RemoveFile { .. } => "remove-file",
+            Self::RemoveFiles { .. } => "remove-files",
             Self::Symlink { .. } => "symlink",
             Self::AppendInitramfs { .. } => "append-initramfs",
             Self::RebuildInitramfs { .. } => "rebuild-initramfs",
@@ -177,6 +187,7 @@ impl Action {
             Self::WriteFile { path, .. }
             | Self::CopyFile { path, .. }
             | Self::RemoveFile { path }
+            | Self::RemoveFiles { path, .. }
             | Self::Symlink { path, .. }
             | Self::AppendInitramfs { path, .. }
             | Self::RebuildInitramfs { path, .. } => path.display(),

@@ -12,6 +12,11 @@ pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
             Some(content_diff(&path.display(), before, content))
         }
         Action::RemoveFile { path } => Some(format!("- {path}\n")),
+        Action::RemoveFiles { files, dirs, .. } => {
+            let files = files.iter().map(|path| format!("- {path}\n"));
+            let dirs = dirs.iter().map(|path| format!("- {path}/ (if empty)\n"));
+            Some(files.chain(dirs).collect())
+        }
         Action::CopyFile { from, path, len } => {
             Some(format!("+ {path} ({len} bytes, a copy of {from})\n"))
         }
