@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::choice;
 use crate::plan::addressing::IpChoice;
-use crate::plan::policy::NicChoice;
+use crate::plan::policy::{AgentPackages, FirstbootScript, NicChoice};
 use crate::plan::{Bus, InitramfsMode, Policy};
 use crate::vm::Vm;
 
@@ -134,6 +135,13 @@ pub struct Choices {
     /// cards tell which is which, its disks and firmware are compared.
     #[arg(long, value_name = "FILE", value_parser = vm)]
     pub vm: Option<Vm>,
+    /// Install the QEMU guest agent, where it is missing, from the packages in this directory: the
+    /// one for the guest's release and architecture is chosen by its name.
+    #[arg(long, value_name = "DIR", value_parser = choice::packages)]
+    pub guest_agent_packages: Option<AgentPackages>,
+    /// Run this script once after the first boot; may be given several times, the order counts.
+    #[arg(long, value_name = "SCRIPT", value_parser = choice::firstboot)]
+    pub firstboot: Vec<FirstbootScript>,
     /// The disk bus that the VM will have. All of them will work; this one is recommended.
     #[arg(long, value_enum, default_value = "virtio")]
     pub bus: Bus,
@@ -149,6 +157,8 @@ impl Choices {
             nics: self.nic.clone(),
             ips: self.ip.clone(),
             vm: self.vm.clone(),
+            guest_agent_packages: self.guest_agent_packages.clone(),
+            firstboot: self.firstboot.clone(),
         }
     }
 }

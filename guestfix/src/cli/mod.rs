@@ -4,6 +4,7 @@
 mod args;
 mod boot;
 mod checks;
+mod choice;
 mod convert;
 mod doctor;
 mod generate;

@@ -23,6 +23,7 @@ mod files;
 pub mod fsck;
 mod fsmount;
 pub mod fuse;
+pub mod label;
 pub mod loopdev;
 mod mount;
 pub mod mounter;

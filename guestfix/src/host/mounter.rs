@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 use super::fanotify::{Touched, Watch};
 use super::files::{self, NewFile};
 use super::fsck::Opinion;
+use super::label::{self, Made, Register};
 use super::mount::Mounts;
 use super::sandbox::{self, Exit, Program};
 use super::scratch::{Scratch, ScratchFile};
@@ -113,6 +114,17 @@ pub enum MountRequest {
         /// The target as written.
         target: String,
     },
+    /// What was made or changed since the guest was mounted, as far as it may want a label.
+    Made,
+    /// Sets an SELinux label and reads it back.
+    Label {
+        /// The path, no symlink in it followed.
+        path: GuestPath,
+        /// The label.
+        label: String,
+        /// Not where there is one already, unless the node may have given it.
+        only_missing: bool,
+    },
     /// Attributes of a path, a final symlink not followed.
     Lstat {
         /// The path.
@@ -170,6 +182,8 @@ pub enum MountReply {
     Done,
     /// To Write, Remove, RemoveDir, Symlink and Label.
     Outcome(Outcome),
+    /// To Made.
+    Made(Vec<Made>),
     /// To Append: the file's new length, bytes.
     Appended {
         /// Bytes.
@@ -277,7 +291,10 @@ fn watch_parent(mut alive: File) -> Result<()> {
 fn serve(channel: &Channel) -> Result<()> {
     // Modes are exactly those asked for.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let mut mounter = Mounter { mounts: None };
+    let mut mounter = Mounter {
+        mounts: None,
+        made: Register::default(),
+    };
     while let Some((request, fds)) = channel.recv()? {
         let quit = request == MountRequest::Quit;
         let reply = mounter
@@ -291,14 +308,26 @@ fn serve(channel: &Channel) -> Result<()> {
     Ok(())
 }
 
+fn not_begun() -> Error {
+    Error::internal("the mounter was asked before it began")
+}
+
+/// The path that a request may make.
+fn makes(request: &MountRequest) -> Option<&GuestPath> {
+    match request {
+        MountRequest::Write { path, .. } | MountRequest::Symlink { path, .. } => Some(path),
+        _ => None,
+    }
+}
+
 struct Mounter {
     mounts: Option<Mounts>,
+    made: Register,
 }
 
 impl Mounter {
     fn mounts(&mut self) -> Result<&mut Mounts> {
-        let begun = self.mounts.as_mut();
-        begun.ok_or_else(|| Error::internal("the mounter was asked before it began"))
+        self.mounts.as_mut().ok_or_else(not_begun)
     }
 
     fn answer(&mut self, request: MountRequest, fds: Vec<OwnedFd>) -> Result<MountReply> {
@@ -360,12 +389,13 @@ impl Mounter {
         scratch: &[ScratchFile],
         product: Option<Product>,
     ) -> Result<MountReply> {
-        let mounts = self.mounts()?;
+        let mounts = self.mounts.as_ref().ok_or_else(not_begun)?;
         let (tree, dir) = (mounts.tree()?, mounts.sandbox_dir());
         let scratch = Scratch::new(scratch, product.is_some())?;
         let mut watch = Watch::start(tree)?;
         let exit = sandbox::run(tree, &dir, program, &scratch, &mut watch)?;
         let touched = watch.finish(tree)?;
+        self.made.note_touched(&touched);
         if let Some(product) = product.filter(|_| exit.success()) {
             let made = scratch.take(&product.from)?;
             let mut made = made.ok_or_else(|| {
@@ -377,7 +407,29 @@ impl Mounter {
     }
 
     fn file(&mut self, request: MountRequest) -> Result<MountReply> {
-        let tree = self.mounts()?.tree()?;
+        let made = makes(&request);
+        let mounts = self.mounts.as_ref();
+        let tree = mounts.ok_or_else(not_begun)?.tree()?;
+        let missing = made.map_or_else(Vec::new, |path| Register::missing(tree, path));
+        // A symlink that is replaced is another one afterwards.
+        let link = match &request {
+            MountRequest::Symlink { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        let reply = Self::file_of(tree, &mut self.made, request)?;
+        if reply == MountReply::Outcome(Outcome::Changed) {
+            for path in missing.into_iter().chain(link) {
+                self.made.note(path, true);
+            }
+        }
+        Ok(reply)
+    }
+
+    fn file_of(
+        tree: BorrowedFd<'_>,
+        made: &mut Register,
+        request: MountRequest,
+    ) -> Result<MountReply> {
         Ok(match request {
             MountRequest::Write {
                 path,
@@ -416,6 +468,12 @@ impl Mounter {
                 MountReply::Bytes(ByteBuf::from(files::read(tree, &path, offset, len)?))
             }
             MountRequest::Space { path } => MountReply::Space(files::space(tree, &path)?),
+            MountRequest::Made => MountReply::Made(made.take(tree)),
+            MountRequest::Label {
+                path,
+                label,
+                only_missing,
+            } => MountReply::Outcome(label::set(tree, &path, &label, only_missing)?),
             _ => return Err(Error::internal("not a request about files")),
         })
     }

@@ -4,15 +4,18 @@
 
 use super::bootloader::cmdline::serial_port;
 use super::gather::Gatherer;
+use super::init;
 use super::text::{self, Edits};
 use crate::error::Result;
 use crate::inspect::Facts;
-use crate::inspect::facts::Concern;
+use crate::inspect::facts::{Concern, Sources};
 use crate::plan::{Change, Policy, Proposal, Target};
 use crate::verify::{Check, Finding, Severity};
 
 const TOPIC: &str = "console";
 const INITTAB: &str = "/etc/inittab";
+const SECURETTY: &str = "/etc/securetty";
+const GETTIES: [&str; 2] = ["/sbin/getty", "/sbin/agetty"];
 const SYSTEMD: [&str; 2] = ["/usr/lib/systemd", "/lib/systemd"];
 
 /// An active line of inittab(5).
@@ -22,6 +25,8 @@ pub struct Process {
     pub id: String,
     /// What is run.
     pub command: String,
+    /// A line as only busybox's init has it.
+    pub busybox: bool,
 }
 
 /// Reads inittab(5).
@@ -32,43 +37,107 @@ pub fn parse(bytes: &[u8]) -> Vec<Process> {
             let text = line.text();
             let mut fields = text.splitn(4, ':');
             let id = fields.next()?.trim().to_owned();
-            let command = fields.nth(2)?.trim().to_owned();
-            (!id.starts_with('#')).then_some(Process { id, command })
+            let levels = fields.next()?;
+            let action = fields.next()?.trim();
+            let command = fields.next()?.trim().to_owned();
+            // Others have `si::sysinit:`, this one runs without a name too.
+            let busybox = id.is_empty() && levels.is_empty() && action == "sysinit";
+            (!id.starts_with('#')).then_some(Process {
+                id,
+                command,
+                busybox,
+            })
         })
         .collect()
 }
 
-/// A getty line for sysvinit.
+/// A getty for sysvinit, busybox and upstart, and root's right to log in there.
 pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
     let mut out = Proposal::default();
     let Some(port) = serial_port(&facts.guest.arch) else {
         return out;
     };
-    if has_systemd(facts) {
-        if is_masked(facts, port) {
-            out.concerns.push(Concern::warning(
-                "serial-login-masked",
-                format!("serial-getty@{port}.service is masked: virtctl console shows messages but no login; systemctl unmask it"),
-            ));
-        }
-        return out;
-    }
-    let Some(bytes) = facts.sources.bytes(INITTAB) else {
-        return out;
-    };
-    let table = parse(bytes);
-    if table.is_empty() || table.iter().any(|process| process.command.contains(port)) {
-        return out;
-    }
+    out.changes.extend(securetty(facts, port));
     let why = "a login on the serial port, which virtctl console shows";
-    out.changes.extend(Change::edit(
-        TOPIC,
-        why,
-        &facts.sources,
-        INITTAB,
-        with_getty(bytes, &table, port),
-    ));
+    let sources = &facts.sources;
+    match manner(facts) {
+        Manner::Systemd if is_masked(facts, port) => out.concerns.push(Concern::warning(
+            "serial-login-masked",
+            format!("serial-getty@{port}.service is masked: virtctl console shows messages but no login; systemctl unmask it"),
+        )),
+        Manner::Upstart if job(sources, port).is_none() => {
+            let path = format!("{}/{port}.conf", init::JOBS);
+            let text = upstart_job(sources, port);
+            out.changes.extend(Change::edit(TOPIC, why, sources, &path, text));
+        }
+        Manner::Inittab(bytes, table) if !serves(&table, port) => {
+            let new = with_getty(sources, (bytes, &table), port);
+            out.changes.extend(Change::edit(TOPIC, why, sources, INITTAB, new));
+        }
+        _ => {}
+    }
     out
+}
+
+/// What starts logins.
+enum Manner<'a> {
+    Systemd,
+    Upstart,
+    Inittab(&'a [u8], Vec<Process>),
+    Unknown,
+}
+
+fn manner(facts: &Facts) -> Manner<'_> {
+    if has_systemd(facts) {
+        return Manner::Systemd;
+    }
+    // upstart leaves an inittab of which it reads the runlevel only.
+    if init::is_upstart(&facts.sources) {
+        return Manner::Upstart;
+    }
+    let bytes = facts.sources.bytes(INITTAB).unwrap_or_default();
+    let table = parse(bytes);
+    match table.is_empty() || text::is_binary(bytes) {
+        true => Manner::Unknown,
+        false => Manner::Inittab(bytes, table),
+    }
+}
+
+fn serves(table: &[Process], port: &str) -> bool {
+    table.iter().any(|process| process.command.contains(port))
+}
+
+/// The job of upstart that serves a port: our own, the guest's, or Red Hat's `serial.conf`, which
+/// serves whatever port is the console.
+fn job(sources: &Sources, port: &str) -> Option<String> {
+    let own = format!("{port}.conf");
+    let jobs = sources.dir(init::JOBS).iter();
+    let mut serving = jobs.filter(|job| **job == own || *job == "serial.conf");
+    serving.next().map(|job| format!("{}/{job}", init::JOBS))
+}
+
+fn upstart_job(sources: &Sources, port: &str) -> String {
+    let program = getty(sources, &[]);
+    format!(
+        "# Written by guestfix: a login on the serial port.\nstart on stopped rc RUNLEVEL=[2345]\nstop on runlevel [!2345]\n\nrespawn\nexec {program} -L 115200 {port} vt100\n"
+    )
+}
+
+/// Adds the port to the terminals on which root may log in (securetty(5)), where there is a list.
+fn securetty(facts: &Facts, port: &str) -> Option<Change> {
+    let bytes = facts.sources.bytes(SECURETTY)?;
+    let lines = text::lines(bytes);
+    let listed = lines.iter().any(|line| line.text().trim() == port);
+    // An empty list forbids root everywhere, on purpose.
+    let meant = lines.iter().any(|line| !line.text().trim().is_empty());
+    if listed || !meant || text::is_binary(bytes) {
+        return None;
+    }
+    let end = text::line_end(bytes);
+    let before = if bytes.ends_with(b"\n") { "" } else { end };
+    let new = [bytes, before.as_bytes(), port.as_bytes(), end.as_bytes()].concat();
+    let why = "root may log in on the serial port as on the screen";
+    Change::edit(TOPIC, why, &facts.sources, SECURETTY, new)
 }
 
 /// The checks of this topic.
@@ -83,18 +152,22 @@ fn check(facts: &Facts, _: &Target) -> Finding {
     let Some(port) = serial_port(&facts.guest.arch) else {
         return Finding::skip(format!("no serial port is known for {}", facts.guest.arch));
     };
-    if has_systemd(facts) {
-        return if is_masked(facts, port) {
+    match manner(facts) {
+        Manner::Systemd if is_masked(facts, port) => {
             Finding::fail(format!("serial-getty@{port}.service is masked"))
-        } else {
-            Finding::pass("systemd starts one on a serial console")
-        };
-    }
-    let table = facts.sources.bytes(INITTAB).map(parse).unwrap_or_default();
-    match table.iter().find(|process| process.command.contains(port)) {
-        Some(process) => Finding::pass(process.command.clone()),
-        None if table.is_empty() => Finding::skip("neither systemd nor an inittab"),
-        None => Finding::fail(format!("no process of {INITTAB} serves {port}")),
+        }
+        Manner::Systemd => Finding::pass("systemd starts one on a serial console"),
+        Manner::Upstart => match job(&facts.sources, port) {
+            Some(job) => Finding::pass(job),
+            None => Finding::fail(format!("no job of {} serves {port}", init::JOBS)),
+        },
+        Manner::Inittab(_, table) => {
+            match table.iter().find(|process| process.command.contains(port)) {
+                Some(process) => Finding::pass(process.command.clone()),
+                None => Finding::fail(format!("no process of {INITTAB} serves {port}")),
+            }
+        }
+        Manner::Unknown => Finding::skip("neither systemd, nor upstart, nor an inittab"),
     }
 }
 
@@ -104,6 +177,10 @@ fn check(facts: &Facts, _: &Target) -> Finding {
 /// `Corrupt` when the filesystem is damaged.
 pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
     gather.file(INITTAB)?;
+    gather.file(SECURETTY)?;
+    for program in GETTIES {
+        gather.presence(program)?;
+    }
     for dir in SYSTEMD {
         gather.dir(dir)?;
     }
@@ -128,11 +205,20 @@ pub(super) fn has_systemd(facts: &Facts) -> bool {
     SYSTEMD.iter().any(has)
 }
 
-fn with_getty(bytes: &[u8], table: &[Process], port: &str) -> Vec<u8> {
-    let agetty = table
+/// The guest's getty for serial ports: mingetty and others serve none.
+fn getty(sources: &Sources, table: &[Process]) -> &'static str {
+    let [getty, agetty] = GETTIES;
+    let used = table
         .iter()
         .any(|process| process.command.contains("/agetty"));
-    let program = if agetty { "agetty" } else { "getty" };
+    match used || (sources.has(agetty) && !sources.has(getty)) {
+        true => agetty,
+        false => getty,
+    }
+}
+
+fn with_getty(sources: &Sources, (bytes, table): (&[u8], &[Process]), port: &str) -> Vec<u8> {
+    let program = getty(sources, table);
     let taken = |id: &&str| table.iter().any(|process| process.id == *id);
     let id = ["T0", "S0", "gf"]
         .into_iter()
@@ -140,11 +226,14 @@ fn with_getty(bytes: &[u8], table: &[Process], port: &str) -> Vec<u8> {
         .unwrap_or("gf0");
     let end = text::line_end(bytes);
     let before = if bytes.ends_with(b"\n") { "" } else { end };
+    // busybox has the terminal in the first field and no runlevels.
+    let busybox = table.iter().any(|process| process.busybox);
+    let line = match busybox {
+        true => format!("{port}::respawn:{program} -L {port} 115200 vt100"),
+        false => format!("{id}:2345:respawn:{program} -L {port} 115200 vt100"),
+    };
     let mut edits = Edits::new();
-    edits.insert(
-        bytes.len(),
-        format!("{before}{id}:2345:respawn:/sbin/{program} -L {port} 115200 vt100{end}"),
-    );
+    edits.insert(bytes.len(), format!("{before}{line}{end}"));
     edits.apply(bytes)
 }
 
@@ -196,5 +285,60 @@ mod tests {
         assert_eq!(check(&plain, &fixture::target()).result, Outcome::Pass);
         let masked = facts(fs.symlink(&mask("ttyS0"), "/dev/null"));
         assert_eq!(check(&masked, &fixture::target()).result, Outcome::Fail);
+    }
+
+    #[test]
+    fn busybox_and_old_agetty_get_lines_of_their_own() {
+        let alpine = "::sysinit:/sbin/openrc sysinit\ntty1::respawn:/sbin/getty 38400 tty1\n#ttyS0::respawn:/sbin/getty -L ttyS0 115200 vt100\n";
+        let fs = MemoryFs::new()
+            .file(INITTAB, alpine)
+            .file(SECURETTY, "console\ntty1");
+        let out = propose(&facts(fs.clone()), &fixture::target(), &Policy::default());
+        let new = fixture::written(&out.changes, INITTAB).unwrap();
+        assert_eq!(
+            new,
+            format!("{alpine}ttyS0::respawn:/sbin/getty -L ttyS0 115200 vt100\n")
+        );
+        assert_eq!(
+            fixture::written(&out.changes, SECURETTY).unwrap(),
+            "console\ntty1\nttyS0\n"
+        );
+        let after = facts(fixture::applied(fs, &out.changes));
+        assert!(
+            propose(&after, &fixture::target(), &Policy::default())
+                .changes
+                .is_empty()
+        );
+        let rhel5 = "id:3:initdefault:\nsi::sysinit:/etc/rc.d/rc.sysinit\n1:2345:respawn:/sbin/mingetty tty1\n";
+        let fs = MemoryFs::new()
+            .file(INITTAB, rhel5)
+            .file("/sbin/agetty", "");
+        let out = propose(&facts(fs), &fixture::target(), &Policy::default());
+        let new = fixture::written(&out.changes, INITTAB).unwrap();
+        assert_eq!(
+            new,
+            format!("{rhel5}T0:2345:respawn:/sbin/agetty -L ttyS0 115200 vt100\n")
+        );
+    }
+
+    #[test]
+    fn upstart_gets_a_job_unless_red_hats_is_there() {
+        let fs = MemoryFs::new()
+            .file("/etc/init/rc.conf", "")
+            .file(INITTAB, "id:3:initdefault:\n");
+        let before = facts(fs.clone());
+        assert_eq!(check(&before, &fixture::target()).result, Outcome::Fail);
+        let out = propose(&before, &fixture::target(), &Policy::default());
+        assert_eq!(out.changes.len(), 1);
+        let job = fixture::written(&out.changes, "/etc/init/ttyS0.conf").unwrap();
+        assert!(job.contains("exec /sbin/getty -L 115200 ttyS0 vt100\n"));
+        let after = facts(fixture::applied(fs.clone(), &out.changes));
+        assert_eq!(check(&after, &fixture::target()).result, Outcome::Pass);
+        let rhel6 = facts(fs.file("/etc/init/serial.conf", ""));
+        assert!(
+            propose(&rhel6, &fixture::target(), &Policy::default())
+                .changes
+                .is_empty()
+        );
     }
 }

@@ -142,7 +142,8 @@ impl<'a> Gatherer<'a> {
     /// `Corrupt` when the filesystem is damaged.
     pub fn presence(&mut self, path: &str) -> Result<()> {
         if self.exists(path)? {
-            self.sources.dirs.insert(path.to_owned(), Vec::new());
+            // What was listed before stays.
+            self.sources.dirs.entry(path.to_owned()).or_default();
         }
         Ok(())
     }

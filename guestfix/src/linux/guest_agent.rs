@@ -3,13 +3,18 @@
 
 use super::gather::Gatherer;
 use super::ini;
-use super::packages;
+use super::init::{self, Init};
+use super::packages::{self, Format};
+use super::release::{self, Family};
 use crate::error::Result;
 use crate::fs::GuestPath;
 use crate::inspect::Facts;
-use crate::inspect::facts::Concern;
-use crate::plan::{Action, Change, Policy, Proposal, Target};
+use crate::inspect::facts::{Concern, Guest, Sources};
+use crate::plan::policy::AgentPackages;
+use crate::plan::{Action, Change, Policy, Proposal, SCRATCH, Target};
 use crate::verify::{Check, Finding, Severity};
+
+mod choose;
 
 const TOPIC: &str = "guest-agent";
 const UNIT: &str = "qemu-guest-agent.service";
@@ -25,6 +30,10 @@ const RULES: [&str; 4] = [
     "/usr/lib/udev/rules.d/99-qemu-guest-agent.rules",
     "/lib/udev/rules.d/99-qemu-guest-agent.rules",
 ];
+/// The agent's scripts of init: Red Hat's, and Debian's and Alpine's.
+const SCRIPTS: [&str; 2] = ["qemu-ga", "qemu-guest-agent"];
+/// Seconds; 2 are usual.
+const TIMEOUT: u32 = 120;
 const PROGRAMS: [&str; 2] = ["/usr/sbin/qemu-ga", "/usr/bin/qemu-ga"];
 
 /// How a unit is enabled: the directories of links that its `[Install]` section names.
@@ -43,30 +52,122 @@ pub fn parse(unit: &[u8]) -> Vec<String> {
     dirs
 }
 
-/// An installed agent is enabled; a missing one is reported, since it cannot be made up.
-pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
+/// An installed agent is enabled; a missing one is installed from the operator's packages, or
+/// reported, since it cannot be made up.
+pub fn propose(facts: &Facts, _: &Target, policy: &Policy) -> Proposal {
     let mut out = Proposal::default();
     if !is_installed(facts) {
-        out.concerns.push(Concern::warning(
-            "guest-agent-missing",
-            format!("the QEMU guest agent is not installed; KubeVirt shows no addresses and cannot freeze filesystems until you run in the guest: {}", install_command(facts)),
-        ));
-        return out;
+        return missing(facts, policy);
     }
+    let mut push =
+        |why: &str, action: Action| out.changes.push(Change::new(TOPIC, why, action, None));
     if is_masked(facts) {
         let action = Action::RemoveFile { path: MASK.into() };
-        let why = "the agent is installed but masked";
-        out.changes.push(Change::new(TOPIC, why, action, None));
+        push("the agent is installed but masked", action);
     }
-    if let Some((unit, dir)) = missing_link(facts) {
-        let action = Action::Symlink {
-            path: GuestPath::new(format!("{dir}/{UNIT}")),
-            target: unit.to_owned(),
-        };
-        let why = "the agent is installed but not enabled";
-        out.changes.push(Change::new(TOPIC, why, action, None));
+    let why = "the agent is installed but not enabled";
+    match init::of(facts) {
+        Init::OpenRc | Init::SysV => {
+            for link in missing_links(facts) {
+                push(why, link);
+            }
+        }
+        Init::Systemd | Init::Unknown => {
+            if let Some((unit, dir)) = missing_link(facts) {
+                let action = Action::Symlink {
+                    path: GuestPath::new(format!("{dir}/{UNIT}")),
+                    target: unit.to_owned(),
+                };
+                push(why, action);
+            }
+        }
     }
     out
+}
+
+/// Installs the agent where a package for this guest was given, else says how to.
+fn missing(facts: &Facts, policy: &Policy) -> Proposal {
+    let mut out = Proposal::default();
+    let mut why = String::new();
+    if let Some(packages) = &policy.guest_agent_packages {
+        match package(facts, packages, policy.no_guest_code) {
+            Ok(changes) => {
+                out.changes = changes;
+                return out;
+            }
+            Err(not) => why = format!(" and was not installed: {not}"),
+        }
+    }
+    out.concerns.push(Concern::warning(
+        "guest-agent-missing",
+        format!("the QEMU guest agent is not installed{why}; KubeVirt shows no addresses and cannot freeze filesystems until you run in the guest: {}", install_command(facts)),
+    ));
+    out
+}
+
+fn package(
+    facts: &Facts,
+    packages: &AgentPackages,
+    no_guest_code: bool,
+) -> Result<Vec<Change>, String> {
+    if no_guest_code {
+        return Err("that takes a program of the guest".to_owned());
+    }
+    let dir = packages.dir.display();
+    let (family, sources) = (release::family(facts), &facts.sources);
+    let format = format_of(family, sources).ok_or("the guest has no package tool that is known")?;
+    let tool = packages::program(sources, format).ok_or("the guest's package tool is missing")?;
+    let file = choose::choose(&packages.files, format, family, &facts.guest).ok_or_else(|| {
+        let Guest {
+            pretty_name, arch, ..
+        } = &facts.guest;
+        format!("no package in {dir} is for {pretty_name} on {arch}")
+    })?;
+    let options: &[&str] = match format {
+        Format::Dpkg => &["--install"],
+        Format::Rpm => &["-U"],
+        Format::Apk => &["--no-network", "add"],
+        _ => &["-U", "--noconfirm"],
+    };
+    let run = |options: &[&str], last: &str| -> Vec<String> {
+        let argv = std::iter::once(tool).chain(options.iter().copied());
+        argv.chain([last]).map(str::to_owned).collect()
+    };
+    let action = Action::InstallPackage {
+        file: file.to_owned(),
+        argv: run(options, &format!("{SCRATCH}/{file}")),
+        timeout_s: TIMEOUT,
+    };
+    let why =
+        format!("KubeVirt asks the agent for addresses and to freeze filesystems; from {dir}");
+    let mut changes = vec![Change::new(TOPIC, why, action, None).optional()];
+    if format == Format::Dpkg {
+        // It unpacks before it sees what is missing; the other tools look first.
+        let action = Action::RunGuest {
+            argv: run(&["--purge"], "qemu-guest-agent"),
+            timeout_s: TIMEOUT,
+        };
+        let why = "takes back what could not be installed whole";
+        changes.push(Change::new(TOPIC, why, action, None).optional().fallback());
+    }
+    Ok(changes)
+}
+
+fn format_of(family: Family, sources: &Sources) -> Option<Format> {
+    let by_family = match family {
+        Family::Debian => Format::Dpkg,
+        Family::RedHat | Family::Suse | Family::Photon | Family::Alt => Format::Rpm,
+        Family::Alpine => Format::Apk,
+        Family::Arch => Format::Pacman,
+        Family::Gentoo | Family::Flatcar => return None,
+        Family::Unknown => {
+            let has = |format: &Format| packages::program(sources, *format).is_some();
+            return [Format::Dpkg, Format::Rpm, Format::Apk, Format::Pacman]
+                .into_iter()
+                .find(|format| has(format));
+        }
+    };
+    Some(by_family)
 }
 
 /// The checks of this topic.
@@ -82,8 +183,8 @@ fn check(facts: &Facts, _: &Target) -> Finding {
         Finding::fail(format!("not installed: {}", install_command(facts)))
     } else if is_masked(facts) {
         Finding::fail(format!("{UNIT} is masked"))
-    } else if missing_link(facts).is_some() {
-        Finding::fail(format!("{UNIT} is not enabled"))
+    } else if !starts(facts) {
+        Finding::fail("it is installed and not enabled")
     } else {
         Finding::pass("installed")
     }
@@ -106,6 +207,18 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
         .find_map(|path| gather.sources.bytes(path));
     for dir in parse(unit.unwrap_or_default()) {
         gather.link(&format!("{dir}/{UNIT}"))?;
+    }
+    let mut found = false;
+    for name in SCRIPTS {
+        found |= gather.file(&format!("/etc/init.d/{name}"))?;
+    }
+    if found {
+        for above in ["/etc/rc.d", "/etc", "/etc/init.d"] {
+            for level in 2..=5 {
+                gather.dir(&format!("{above}/rc{level}.d"))?;
+            }
+        }
+        gather.dir(&format!("{}/default", init::RUNLEVELS))?;
     }
     Ok(())
 }
@@ -135,16 +248,40 @@ fn missing_link(facts: &Facts) -> Option<(&'static str, String)> {
     (!dirs.iter().any(linked)).then_some((unit, first))
 }
 
-fn install_command(facts: &Facts) -> &'static str {
-    match facts.guest.distro.as_deref() {
-        Some("rhel" | "centos" | "rocky" | "almalinux" | "ol" | "fedora") => {
-            "yum install qemu-guest-agent"
-        }
-        Some("sles" | "opensuse" | "opensuse-leap" | "opensuse-tumbleweed") => {
-            "zypper install qemu-guest-agent"
-        }
-        _ => "apt-get install qemu-guest-agent",
+fn starts(facts: &Facts) -> bool {
+    match init::of(facts) {
+        Init::OpenRc | Init::SysV => missing_links(facts).is_empty(),
+        Init::Systemd | Init::Unknown => missing_link(facts).is_none(),
     }
+}
+
+/// The agent's script of init, by name.
+fn script(sources: &Sources) -> Option<(&'static str, &[u8])> {
+    SCRIPTS.iter().find_map(|name| {
+        let bytes = sources.bytes(&format!("/etc/init.d/{name}"))?;
+        Some((*name, bytes))
+    })
+}
+
+/// Links of a script that is there and that nothing starts.
+fn missing_links(facts: &Facts) -> Vec<Action> {
+    let Some((name, bytes)) = script(&facts.sources) else {
+        return Vec::new();
+    };
+    let (levels, place) = init::levels(bytes);
+    let dirs = init::link_dirs(facts, &levels);
+    let started = dirs.iter().any(|dir| {
+        let mut links = facts.sources.dir(dir).iter();
+        links.any(|link| link == name || (link.starts_with('S') && link.ends_with(name)))
+    });
+    match started {
+        true => Vec::new(),
+        false => init::enable(facts, name, &levels, place),
+    }
+}
+
+fn install_command(facts: &Facts) -> String {
+    release::family(facts).install("qemu-guest-agent", &facts.guest.version)
 }
 
 #[cfg(test)]
@@ -179,7 +316,7 @@ mod tests {
         assert!(
             out.concerns[0]
                 .message
-                .ends_with("apt-get install qemu-guest-agent")
+                .ends_with("the guest's own way to install qemu-guest-agent")
         );
         assert_eq!(result, Outcome::Fail);
     }
@@ -207,5 +344,81 @@ mod tests {
         );
         assert_eq!(result, Outcome::Fail);
         assert_eq!(run(&fixture::applied(fs, &out.changes)).1, Outcome::Pass);
+    }
+
+    #[test]
+    fn scripts_of_init_are_linked_as_they_ask() {
+        let script = "#!/bin/sh\n# chkconfig: 345 12 88\n";
+        let fs = MemoryFs::new()
+            .file("/usr/bin/qemu-ga", "")
+            .file("/etc/init.d/qemu-ga", script)
+            .dir("/etc/rc.d/rc3.d");
+        let (out, result) = run(&fs);
+        let paths: Vec<_> = out.changes.iter().map(|c| c.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "/etc/rc.d/rc3.d/S12qemu-ga",
+                "/etc/rc.d/rc4.d/S12qemu-ga",
+                "/etc/rc.d/rc5.d/S12qemu-ga"
+            ]
+        );
+        assert_eq!(result, Outcome::Fail);
+        let (out, result) = run(&fixture::applied(fs, &out.changes));
+        assert!(out.changes.is_empty());
+        assert_eq!(result, Outcome::Pass);
+        let alpine = MemoryFs::new()
+            .file("/usr/bin/qemu-ga", "")
+            .file("/etc/init.d/qemu-guest-agent", "#!/sbin/openrc-run\n")
+            .file("/etc/runlevels/default/sshd", "");
+        let (out, _) = run(&alpine);
+        assert_eq!(
+            out.changes[0].path,
+            "/etc/runlevels/default/qemu-guest-agent"
+        );
+        assert_eq!(
+            run(&fixture::applied(alpine, &out.changes)).1,
+            Outcome::Pass
+        );
+    }
+
+    #[test]
+    fn a_missing_agent_is_installed_from_the_packages_given() {
+        let fs = MemoryFs::new()
+            .file(
+                "/etc/os-release",
+                "ID=debian\nVERSION_ID=12\nPRETTY_NAME=Debian\n",
+            )
+            .file("/usr/bin/dpkg", "");
+        let mut facts = fixture::gathered(fs);
+        facts.guest.arch = "x86_64".to_owned();
+        let with = |file: &str, no_guest_code| Policy {
+            guest_agent_packages: Some(AgentPackages {
+                dir: "/srv/agents".into(),
+                files: vec![file.to_owned()],
+            }),
+            no_guest_code,
+            ..Policy::default()
+        };
+        let file = "qemu-guest-agent_7.2+dfsg-7+deb12u12_amd64.deb";
+        let out = propose(&facts, &fixture::target(), &with(file, false));
+        assert_eq!(
+            out.changes[0].diff.as_deref(),
+            Some(
+                "$ /usr/bin/dpkg --install /tmp/guestfix/qemu-guest-agent_7.2+dfsg-7+deb12u12_amd64.deb\n"
+            )
+        );
+        assert!(out.changes[0].opaque && out.changes[0].optional && out.changes[1].fallback);
+        assert!(out.concerns.is_empty());
+        for policy in [with(file, true), with("x.deb", false)] {
+            let out = propose(&facts, &fixture::target(), &policy);
+            assert!(out.changes.is_empty());
+            let said = &out.concerns[0].message;
+            assert!(
+                said.contains("was not installed")
+                    && said.ends_with("apt-get install qemu-guest-agent"),
+                "{said}"
+            );
+        }
     }
 }

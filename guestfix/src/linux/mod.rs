@@ -13,10 +13,12 @@ pub mod bootloader;
 pub mod console;
 pub mod crypttab;
 pub mod devices;
+pub mod firstboot;
 pub mod fstab;
 mod gather;
 pub mod guest_agent;
 pub mod ini;
+pub mod init;
 pub mod initramfs;
 pub mod kernel;
 pub mod modules;
@@ -24,6 +26,7 @@ pub mod network;
 pub mod packages;
 pub mod release;
 pub mod resume;
+pub mod selinux;
 pub mod shell;
 pub mod storage;
 pub mod text;
@@ -140,6 +143,8 @@ impl Propose for Linux {
             vmware_tools::propose,
             console::propose,
             guest_agent::propose,
+            selinux::propose,
+            firstboot::propose,
         ];
         let mut out = Proposal::default();
         for propose in topics {
@@ -165,6 +170,8 @@ pub fn checks() -> Vec<Check> {
         vmware_tools::CHECKS,
         console::CHECKS,
         guest_agent::CHECKS,
+        selinux::CHECKS,
+        firstboot::CHECKS,
     ]
     .concat()
 }
@@ -184,7 +191,10 @@ fn gather_topics(tree: &Tree, facts: &mut Facts) -> Result<()> {
     network::gather(&mut gather, facts)?;
     vmware_tools::gather(&mut gather, facts)?;
     console::gather(&mut gather)?;
+    init::gather(&mut gather)?;
     guest_agent::gather(&mut gather)?;
+    selinux::gather(&mut gather)?;
+    firstboot::gather(&mut gather)?;
     facts.concerns.append(&mut gather.concerns);
     facts.sources.files.append(&mut gather.sources.files);
     facts.sources.dirs.append(&mut gather.sources.dirs);

@@ -9,7 +9,7 @@ use super::hands::MountedGuest;
 use super::opinions::Opinions;
 use super::progress::Stage;
 use super::session::{Seen, Session};
-use super::{Context, families, millis};
+use super::{Context, families, labels, millis};
 use crate::apply::{self, Applied, ChangeOutcome, ChangeReport};
 use crate::error::{Error, Kind, Result};
 use crate::inspect::{Concern, Facts};
@@ -67,7 +67,7 @@ pub fn convert(
     let mut applied = if hopeless {
         skipped(&plan)
     } else {
-        apply_plan(context, &mut session, &facts, &plan)?
+        apply_plan(context, &mut session, &facts, (&plan, &options.policy))?
     };
     timings.apply = millis(step);
     applied.changes.extend(settled(&facts, &plan)?);
@@ -128,7 +128,7 @@ fn apply_plan(
     context: &Context<'_>,
     session: &mut Session,
     facts: &Facts,
-    plan: &Plan,
+    (plan, policy): (&Plan, &Policy),
 ) -> Result<Applied> {
     if plan.changes.is_empty() {
         return Ok(Applied::default());
@@ -137,11 +137,16 @@ fn apply_plan(
     session.mount_guest(facts)?;
     let total = plan.changes.len() as u64;
     let mut done = 0_u64;
-    let mut hands = MountedGuest::new(session, facts, archives);
+    let packages = policy.guest_agent_packages.as_ref();
+    let mut hands = MountedGuest::new(session, facts, archives, packages);
     let result = apply::apply(plan, &mut hands, &mut |change| {
         let what = format!("{} {}", change.kind, change.path);
         context.progress.step(Stage::Apply, &what, done, total);
         done = done.saturating_add(1);
+    });
+    let result = result.and_then(|mut applied| {
+        labels::set(session, facts, &mut applied)?;
+        Ok(applied)
     });
     let applied = match result {
         Ok(applied) => applied,

@@ -2,6 +2,7 @@
 //! The hands that write into the guest: each asks the mounter, or the worker.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use serde_bytes::ByteBuf;
 
@@ -16,10 +17,14 @@ use crate::host::sandbox::{End, Exit};
 use crate::host::scratch::ScratchFile;
 use crate::inspect::Facts;
 use crate::inspect::facts::MountFacts;
+use crate::plan::policy::AgentPackages;
 use crate::plan::{Attrs, Member};
 
 /// Bytes that one request of a copy moves.
 const PART: u64 = 8 << 20;
+
+/// A package of the agent has 1 MiB.
+const MAX_PACKAGE: u64 = 64 << 20;
 
 /// The guest's hands: the mounter's, and the worker's own for files of FAT volumes. With them the
 /// archives that were built beforehand.
@@ -28,6 +33,7 @@ pub(super) struct MountedGuest<'a> {
     archives: BTreeMap<GuestPath, Vec<u8>>,
     /// Every mount point with its volume, where that one is FAT, the longest first.
     places: Vec<(GuestPath, Option<String>)>,
+    packages: Option<&'a AgentPackages>,
 }
 
 impl<'a> MountedGuest<'a> {
@@ -35,6 +41,7 @@ impl<'a> MountedGuest<'a> {
         session: &'a mut Session,
         facts: &Facts,
         archives: BTreeMap<GuestPath, Vec<u8>>,
+        packages: Option<&'a AgentPackages>,
     ) -> Self {
         let place = |mount: &MountFacts| {
             let fat = super::session::is_fat(facts, mount).then(|| mount.volume.clone());
@@ -46,6 +53,7 @@ impl<'a> MountedGuest<'a> {
             session,
             archives,
             places,
+            packages,
         }
     }
 
@@ -137,7 +145,7 @@ fn allowed(timeout_s: u32) -> u32 {
     timeout_s
 }
 
-fn unexpected(reply: &MountReply) -> Error {
+pub(super) fn unexpected(reply: &MountReply) -> Error {
     Error::internal(format!("the mounter answered {reply:?}"))
 }
 
@@ -199,6 +207,12 @@ impl Hands for MountedGuest<'_> {
         self.program(argv, timeout_s, Vec::new(), None)
     }
 
+    fn install(&mut self, file: &str, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
+        let content = ByteBuf::from(package(self.packages, file)?);
+        let name = file.to_owned();
+        self.program(argv, timeout_s, vec![ScratchFile { name, content }], None)
+    }
+
     fn rebuild(
         &mut self,
         path: &GuestPath,
@@ -217,6 +231,27 @@ impl Hands for MountedGuest<'_> {
         };
         self.program(argv, timeout_s, files.collect(), Some(product))
     }
+}
+
+/// Reads a package of the operator's. Only a name that was listed beforehand is opened: the plan was
+/// made by a process that reads guests, and must not choose files of this machine.
+fn package(packages: Option<&AgentPackages>, name: &str) -> Result<Vec<u8>> {
+    let listed = packages.filter(|packages| packages.files.iter().any(|file| file == name));
+    let packages =
+        listed.ok_or_else(|| Error::internal(format!("{name} is none of the packages given")))?;
+    let path = packages.dir.join(name);
+    let failed = |e| Error::io(format!("reading {}", path.display()), e);
+    let file = std::fs::File::open(&path).map_err(failed)?;
+    let mut content = Vec::new();
+    let mut part = file.take(MAX_PACKAGE.saturating_add(1));
+    part.read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_PACKAGE {
+        return Err(Error::unsupported(
+            "file-too-large",
+            format!("{} is larger than {MAX_PACKAGE} bytes", path.display()),
+        ));
+    }
+    Ok(content)
 }
 
 fn program_end(exit: &Exit, touched: Touched, timeout_s: u32) -> ProgramEnd {

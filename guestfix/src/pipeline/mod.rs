@@ -8,6 +8,7 @@ mod families;
 mod hands;
 mod hive;
 mod intact;
+mod labels;
 mod opinions;
 mod process;
 pub mod progress;

@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fs::GuestPath;
+use crate::fs::{FileType, GuestPath};
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::Facts;
+use crate::linux::selinux::contexts::Label;
 use crate::plan::{Bus, Member, Plan, Policy};
 use crate::verify::Verdict;
 
@@ -86,6 +87,8 @@ pub(super) enum Order {
         /// What it holds.
         members: Vec<Member>,
     },
+    /// Says which SELinux labels paths get, by the facts of the guest as it was.
+    Labels(Vec<(GuestPath, FileType)>),
     /// Changes a file of a FAT volume; paths are the volume's own.
     Fat {
         /// The volume.
@@ -183,6 +186,8 @@ pub(super) enum Answer {
     Plan(Box<Plan>),
     /// The archive's bytes.
     Archive(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The labels, in the order asked.
+    Labels(Vec<Label>),
     /// Whether a FAT volume was changed.
     Changed(bool),
     /// A file of a FAT volume; `None` when there is none.

@@ -20,7 +20,10 @@ use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::{Concern, Opener};
 use crate::volume::Volume;
 
-/// How much one read request brings, bytes: less than what glibc maps afresh for each buffer.
+/// How much one read request brings, bytes: at first, and at most when a file is read on and on.
+/// Who reads here and there, as in a database, pays for what he reads. At most less than what glibc
+/// maps afresh for each buffer.
+const READ_FIRST: u64 = 32 << 10;
 const READ_AHEAD: u64 = 192 << 10;
 
 /// Opens volumes for inspection.
@@ -234,6 +237,7 @@ impl GuestFs for Mounted {
                 at: 0,
                 ahead: Vec::new(),
                 ahead_at: 0,
+                step: READ_FIRST,
             })),
             _ => Err(Error::corrupt(
                 "wrong-file-type",
@@ -259,6 +263,8 @@ struct RemoteFile<'a> {
     at: u64,
     ahead: Vec<u8>,
     ahead_at: u64,
+    /// Bytes of the next request.
+    step: u64,
 }
 
 impl RemoteFile<'_> {
@@ -275,10 +281,15 @@ impl RemoteFile<'_> {
 impl Read for RemoteFile<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.here().is_empty() && self.at < self.len {
+            let on = self.ahead_at.saturating_add(self.ahead.len() as u64) == self.at;
+            self.step = match on {
+                true => self.step.saturating_mul(4).min(READ_AHEAD),
+                false => READ_FIRST,
+            };
             let request = MountRequest::Read {
                 path: self.path.clone(),
                 offset: self.at,
-                len: READ_AHEAD,
+                len: self.step,
             };
             match self.fs.read(request).map_err(io::Error::other)? {
                 MountReply::Bytes(bytes) => {

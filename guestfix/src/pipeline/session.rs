@@ -14,11 +14,12 @@ use super::opinions::{self, Opinions};
 use super::process::Process;
 use super::protocol::{Answer, Ask, DiskSpec, FatChange, Mark, Order, Run, Told};
 use crate::error::{Error, Result};
-use crate::fs::GuestPath;
+use crate::fs::{FileType, GuestPath};
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::host::{fuse, signal};
 use crate::inspect::Facts;
 use crate::inspect::facts::MountFacts;
+use crate::linux::selinux::contexts::Label;
 use crate::plan::{Action, Bus, Plan, Policy};
 use crate::verify::Verdict;
 
@@ -284,6 +285,14 @@ impl Session {
             self.export()?;
         }
         Ok(opinions)
+    }
+
+    /// The SELinux labels that paths get.
+    pub(super) fn labels(&mut self, paths: Vec<(GuestPath, FileType)>) -> Result<Vec<Label>> {
+        match self.order(&Order::Labels(paths))? {
+            Answer::Labels(labels) => Ok(labels),
+            _ => Err(unexpected("labels")),
+        }
     }
 
     /// Changes a file of a FAT volume.

@@ -20,6 +20,7 @@ use crate::host::confine::{self, Limits};
 use crate::host::fuse;
 use crate::inspect::{self, Concern, GuestDisk, Inspected, Recognise};
 use crate::linux::initramfs::{self, splice};
+use crate::linux::selinux;
 use crate::plan::{self, Bus, Plan, Policy, Target};
 use crate::verify;
 use crate::volume::Volume;
@@ -89,6 +90,10 @@ impl Worker {
                 &path,
                 &members,
             )?)),
+            Order::Labels(paths) => {
+                let sources = &self.inspected()?.facts.sources;
+                Ok(Answer::Labels(selinux::labels(sources, &paths)))
+            }
             Order::Fat { volume, change } => {
                 let volume = self.volume(&volume)?;
                 esp::change(volume, change).map(Answer::Changed)

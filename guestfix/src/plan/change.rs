@@ -130,6 +130,15 @@ pub enum Action {
         /// Seconds until it is ended and counts as failed.
         timeout_s: u32,
     },
+    /// Installs one of the operator's packages with the guest's own package tool, in the sandbox.
+    InstallPackage {
+        /// The package's file name; the program finds it in [`SCRATCH`].
+        file: String,
+        /// Program (absolute) and arguments.
+        argv: Vec<String>,
+        /// Seconds until it is ended and counts as failed.
+        timeout_s: u32,
+    },
     /// Runs a program of the guest in the sandbox, with the guest's root as `/`.
     RunGuest {
         /// Program (absolute) and arguments.
@@ -177,6 +186,7 @@ impl Action {
             Self::Symlink { .. } => "symlink",
             Self::AppendInitramfs { .. } => "append-initramfs",
             Self::RebuildInitramfs { .. } => "rebuild-initramfs",
+            Self::InstallPackage { .. } => "install-package",
             Self::RunGuest { .. } => "run-guest-program",
         }
     }
@@ -191,6 +201,7 @@ impl Action {
             | Self::Symlink { path, .. }
             | Self::AppendInitramfs { path, .. }
             | Self::RebuildInitramfs { path, .. } => path.display(),
+            Self::InstallPackage { file, .. } => file.clone(),
             Self::RunGuest { argv, .. } => argv.first().cloned().unwrap_or_default(),
         }
     }
@@ -207,7 +218,9 @@ impl Change {
             diff: super::render::diff(&action, before),
             opaque: matches!(
                 action,
-                Action::RunGuest { .. } | Action::RebuildInitramfs { .. }
+                Action::RunGuest { .. }
+                    | Action::RebuildInitramfs { .. }
+                    | Action::InstallPackage { .. }
             ),
             optional: false,
             fallback: false,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the operator chose.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +34,25 @@ pub struct NicChoice {
     pub mac: String,
 }
 
+/// A directory with packages of the QEMU guest agent, as given by `--guest-agent-packages DIR`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentPackages {
+    /// The directory, on this machine.
+    pub dir: PathBuf,
+    /// Names of the files in it.
+    pub files: Vec<String>,
+}
+
+/// A script to be run once in the guest, as given by `--firstboot SCRIPT`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstbootScript {
+    /// The file's name, of letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Its bytes.
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+}
+
 /// What the operator chose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
@@ -49,4 +70,10 @@ pub struct Policy {
     /// `--vm`.
     #[serde(default)]
     pub vm: Option<crate::vm::Vm>,
+    /// `--guest-agent-packages`.
+    #[serde(default)]
+    pub guest_agent_packages: Option<AgentPackages>,
+    /// `--firstboot`, in the order given.
+    #[serde(default)]
+    pub firstboot: Vec<FirstbootScript>,
 }

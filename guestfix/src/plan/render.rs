@@ -23,7 +23,7 @@ pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
         Action::Symlink { path, target } => Some(format!("+ {path} -> {target}\n")),
         Action::AppendInitramfs { members, .. } => Some(listing(members)),
         Action::RebuildInitramfs { argv, scratch, .. } => Some(rebuild(argv, scratch)),
-        Action::RunGuest { argv, .. } => Some(command(argv)),
+        Action::RunGuest { argv, .. } | Action::InstallPackage { argv, .. } => Some(command(argv)),
     }
 }
 
