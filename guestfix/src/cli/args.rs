@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::choice;
+use crate::pipeline::{KeyFile, OpeningChoice};
 use crate::plan::addressing::IpChoice;
 use crate::plan::policy::{AgentPackages, FirstbootScript, NicChoice};
 use crate::plan::{Bus, InitramfsMode, Policy};
@@ -111,6 +112,36 @@ pub struct Disks {
     /// Raw images or block devices of one guest, boot disk first.
     #[arg(required = true, value_name = "DISK")]
     pub disks: Vec<PathBuf>,
+    /// The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME
+    /// is its name, its LUKS UUID or all. May be given several times.
+    #[arg(long, value_name = "VOLUME=file:PATH", value_parser = key_file)]
+    pub key: Vec<KeyFile>,
+    /// Use arrays and mirrors that lack members or were being rebuilt.
+    #[arg(long)]
+    pub allow_degraded: bool,
+}
+
+impl Disks {
+    /// As the pipeline takes it.
+    pub fn opening(&self) -> OpeningChoice {
+        OpeningChoice {
+            keys: self.key.clone(),
+            allow_degraded: self.allow_degraded,
+        }
+    }
+}
+
+fn key_file(text: &str) -> Result<KeyFile, String> {
+    // Never echoed: a key given by mistake must not reach a log.
+    let wrong = "expected VOLUME=file:PATH";
+    let (volume, path) = text.split_once("=file:").ok_or(wrong)?;
+    if volume.is_empty() || path.is_empty() {
+        return Err(wrong.to_owned());
+    }
+    Ok(KeyFile {
+        volume: volume.to_owned(),
+        path: path.into(),
+    })
 }
 
 /// What the operator chooses about a conversion.

@@ -16,9 +16,11 @@ const TAIL: usize = 12;
 
 pub(super) fn run(common: &Common, args: &BootArgs, output: &Output) -> Result<u8> {
     let listener = progress::listener(common.progress);
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: listener.as_ref(),
+        opening: &opening,
     };
     let options = BootOptions {
         bus: args.bus,

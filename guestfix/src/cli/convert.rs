@@ -10,9 +10,11 @@ use crate::report::text;
 
 pub(super) fn run(common: &Common, args: &ConvertArgs, output: &Output) -> Result<u8> {
     let listener = progress::listener(common.progress);
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: listener.as_ref(),
+        opening: &opening,
     };
     let options = ConvertOptions {
         policy: args.choices.policy(),

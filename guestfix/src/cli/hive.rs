@@ -12,7 +12,7 @@ use super::output::Output;
 use crate::error::{Error, Kind, Result};
 use crate::hive::{self, Difference, Dirty, Recovery, Summary, Value, ValueType, typed};
 use crate::pipeline::progress::Silent;
-use crate::pipeline::{self, Context};
+use crate::pipeline::{self, Context, OpeningChoice};
 
 /// The document `guestfix.io/hive/v1`; a verb fills what it is about.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,7 @@ pub(super) fn run(common: &Common, args: &HiveArgs, output: &Output) -> Result<u
     let context = &Context {
         state_dir: &common.state_dir,
         progress: &Silent,
+        opening: &OpeningChoice::default(),
     };
     let dirty = if args.accept_dirty {
         Dirty::Accept

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `guestfix inspect`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::args::{Common, InspectArgs};
@@ -8,15 +9,17 @@ use super::output::Output;
 use super::progress;
 use crate::error::Result;
 use crate::inspect::Facts;
-use crate::inspect::facts::{DriverAt, KernelFacts};
+use crate::inspect::facts::{DriverAt, KernelFacts, VolumeFacts};
 use crate::pipeline::{self, Context};
 use crate::report::text;
 
 pub(super) fn run(common: &Common, args: &InspectArgs, output: &Output) -> Result<u8> {
     let listener = progress::listener(common.progress);
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: listener.as_ref(),
+        opening: &opening,
     };
     let facts = pipeline::inspect(&context, &args.disks.disks, args.root.as_deref())?;
     drop(listener);
@@ -42,8 +45,10 @@ fn render(facts: &Facts) -> String {
     out
 }
 
+/// Disks, their partitions, and below each volume what is made of it.
 fn volumes(out: &mut String, facts: &Facts) {
     let _ = writeln!(out, "\nVolumes");
+    let mut shown = BTreeSet::new();
     for disk in &facts.disks {
         let table = format!("{:?}", disk.table).to_lowercase();
         let size = text::size(disk.size);
@@ -57,12 +62,52 @@ fn volumes(out: &mut String, facts: &Facts) {
                 .is_some_and(|rest| rest.starts_with('p'))
         };
         for volume in facts.volumes.iter().filter(|v| mine(&v.name)) {
-            let at = facts.mounts.iter().find(|m| m.volume == volume.name);
-            let at = at.map_or(String::new(), |m| format!("  mounted at {}", m.at));
-            let kind = &volume.content.kind;
-            let uuid = volume.content.uuid.as_deref().unwrap_or("");
-            let size = text::size(volume.size);
-            let _ = writeln!(out, "    {:8} {size:>10}  {kind:6} {uuid}{at}", volume.name);
+            branch(out, facts, volume, 1, &mut shown);
+        }
+        made_of(out, facts, &disk.name, 1, &mut shown);
+    }
+}
+
+/// A volume and, one step further in, what is made of it.
+fn branch(
+    out: &mut String,
+    facts: &Facts,
+    volume: &VolumeFacts,
+    depth: usize,
+    shown: &mut BTreeSet<String>,
+) {
+    let indent = "  ".repeat(depth.saturating_add(1));
+    let at = facts.mounts.iter().find(|m| m.volume == volume.name);
+    let at = at.map_or(String::new(), |m| format!("  mounted at {}", m.at));
+    let kind = &volume.content.kind;
+    let uuid = volume.content.uuid.as_deref().unwrap_or("");
+    let size = text::size(volume.size);
+    let by = match &volume.stack.made_by {
+        Some(by) => format!("  ({by})"),
+        None => String::new(),
+    };
+    let _ = writeln!(
+        out,
+        "{indent}{:8} {size:>10}  {kind:6} {uuid}{at}{by}",
+        volume.name
+    );
+    made_of(out, facts, &volume.name, depth.saturating_add(1), shown);
+}
+
+/// What is made of a volume; what has several parts stands below the last of them.
+fn made_of(
+    out: &mut String,
+    facts: &Facts,
+    part: &str,
+    depth: usize,
+    shown: &mut BTreeSet<String>,
+) {
+    shown.insert(part.to_owned());
+    for volume in &facts.volumes {
+        let parts = &volume.stack.made_of;
+        let complete = parts.iter().all(|name| shown.contains(name));
+        if parts.iter().any(|name| name == part) && complete {
+            branch(out, facts, volume, depth, shown);
         }
     }
 }

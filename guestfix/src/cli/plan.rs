@@ -13,9 +13,11 @@ use crate::report::text;
 
 pub(super) fn run(common: &Common, args: &PlanArgs, output: &Output) -> Result<u8> {
     let listener = progress::listener(common.progress);
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: listener.as_ref(),
+        opening: &opening,
     };
     let choices = &args.choices;
     let (_, plan) = pipeline::plan(&context, &args.disks.disks, &choices.policy(), choices.bus)?;

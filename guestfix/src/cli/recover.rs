@@ -8,9 +8,11 @@ use crate::pipeline::progress::Silent;
 use crate::pipeline::{self, Context};
 
 pub(super) fn run(common: &Common, args: &RecoverArgs, output: &Output) -> Result<u8> {
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: &Silent,
+        opening: &opening,
     };
     let report = pipeline::recover(&context, &args.disks.disks)?;
     output.result(&report, |report| {

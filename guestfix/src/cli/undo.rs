@@ -8,9 +8,11 @@ use crate::pipeline::progress::Silent;
 use crate::pipeline::{self, Context};
 
 pub(super) fn run(common: &Common, args: &UndoArgs, output: &Output) -> Result<u8> {
+    let opening = args.disks.opening();
     let context = Context {
         state_dir: &common.state_dir,
         progress: &Silent,
+        opening: &opening,
     };
     let report = pipeline::undo(&context, &args.disks.disks, args.all)?;
     output.result(&report, |report| {

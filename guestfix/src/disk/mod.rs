@@ -10,6 +10,8 @@
 //! | `journal`                    | the point of no return; [`recover()`] finishes it |
 //! | `undo-0001`, `undo-0002`, ...| committed and re-read; [`undo()`] takes the newest back |
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 
 pub mod commit;
@@ -56,6 +58,11 @@ pub trait Storage: Send + Sync {
     /// Length in bytes.
     fn len(&self) -> u64;
 
+    /// Where those bytes lie one level below, every copy of them; nothing for a disk itself.
+    fn below(&self, _offset: u64, _len: u64) -> Vec<Below> {
+        Vec::new()
+    }
+
     /// True for a storage of no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -79,6 +86,26 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// A latched error of an earlier write.
     fn flush(&self) -> Result<()>;
+}
+
+/// A run of bytes of the storage that another one is made of.
+#[derive(Clone)]
+pub struct Below {
+    /// The storage below.
+    pub storage: Arc<dyn Storage>,
+    /// Where it begins there, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl std::fmt::Debug for Below {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Below")
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A disk that a commit can write to and be sure of.

@@ -16,6 +16,11 @@ use super::volume_fs::VolumeFs;
 use crate::disk::Storage;
 use crate::error::{Error, Result};
 
+/// The file under which a volume is exported: its name, in which a logical volume has a slash.
+pub fn file_name(volume: &str) -> String {
+    volume.replace('/', ":")
+}
+
 /// Threads that serve requests. Two keep a reader and a writer going at once.
 const THREADS: usize = 2;
 
@@ -155,6 +160,8 @@ impl Server {
 /// `Host`/`io` when the connection is already gone.
 pub fn serve(device: OwnedFd, volumes: Vec<(String, Arc<dyn Storage>)>) -> Result<Server> {
     let first_error = Arc::new(OnceLock::new());
+    let named = |(name, storage): (String, _)| (file_name(&name), storage);
+    let volumes = volumes.into_iter().map(named).collect();
     let filesystem = VolumeFs::new(volumes, Arc::clone(&first_error));
     let mut config = fuser::Config::default();
     config.n_threads = Some(THREADS);

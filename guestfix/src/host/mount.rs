@@ -14,6 +14,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use super::files;
 use super::fsck::{self, Opinion};
 use super::fsmount::{detached_mount, refuse_mounted_btrfs};
+use super::fuse::file_name;
 use super::loopdev::LoopDevice;
 use super::subvolumes;
 use crate::error::{Error, Result};
@@ -114,7 +115,7 @@ impl Mounts {
         let index = self.attached(volume, fstype, true)?;
         let root = self.root_of(index)?;
         let tree = self.dir.join("tree");
-        let at = tree.join(volume);
+        let at = tree.join(file_name(volume));
         let made = match std::fs::create_dir(&at) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
             _ => Ok(()),
@@ -167,13 +168,14 @@ impl Mounts {
     }
 
     fn exported(&self, volume: &str) -> Result<File> {
-        if volume.contains('/') || volume.starts_with('.') || volume.is_empty() {
+        let file = file_name(volume);
+        if file.starts_with('.') || file.is_empty() {
             return Err(Error::internal("a volume's name is not a file name"));
         }
         File::options()
             .read(true)
             .write(true)
-            .open(self.dir.join("export").join(volume))
+            .open(self.dir.join("export").join(file))
             .map_err(|e| Error::io("opening an exported volume", e).on(volume))
     }
 

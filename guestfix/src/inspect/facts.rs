@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{GuestPath, Metadata};
-use crate::volume::{Content, TableKind};
+use crate::volume::{Content, Stack, TableKind};
 
 /// The document's schema.
 pub const SCHEMA: &str = "guestfix.io/facts/v1";
@@ -117,6 +117,9 @@ pub struct VolumeFacts {
     pub part_type: Option<String>,
     /// Partition name (GPT).
     pub part_label: Option<String>,
+    /// How it was assembled; absent for what lies on a disk as it is.
+    #[serde(default, skip_serializing_if = "Stack::is_plain")]
+    pub stack: Stack,
 }
 
 /// A volume's place in the guest's tree.
@@ -438,6 +441,10 @@ impl Facts {
 /// `/dev/sdX`, `/dev/hdX`, `/dev/vdX` and `/dev/nvmeXn1` are taken in the order of the disks
 /// given, as VMware presents them.
 pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<&'a VolumeFacts> {
+    let by_name = |v: &&VolumeFacts| v.stack.devices.iter().any(|name| name == device);
+    if let Some(volume) = volumes.iter().find(by_name) {
+        return Some(volume);
+    }
     let same =
         |have: Option<&String>, want: &str| have.is_some_and(|h| h.eq_ignore_ascii_case(want));
     let exact = |have: Option<&String>, want: &str| have.is_some_and(|h| h == want);

@@ -6,6 +6,7 @@ pub mod efi;
 pub mod facts;
 mod firmware;
 mod mounts;
+mod opened;
 mod roots;
 mod state;
 
@@ -17,7 +18,7 @@ pub use roots::Opener;
 use crate::disk::Storage;
 use crate::error::Result;
 use crate::fs::Tree;
-use crate::volume::{self, Layout, Volume};
+use crate::volume::{self, Assembled, Layout, Opening, Volume};
 
 /// A disk of the guest as inspection sees it: named bytes.
 #[derive(Clone)]
@@ -58,6 +59,15 @@ pub trait Recognise {
     /// `Corrupt` when the filesystem is damaged.
     fn title(&self, tree: &Tree) -> Result<String>;
 
+    /// The names under which the root opens encrypted volumes, each with the device behind it as
+    /// its table writes it.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    fn opened(&self, _tree: &Tree) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
     /// What the root's own table mounts from volumes, itself included, in the order of the table.
     ///
     /// # Errors
@@ -90,7 +100,7 @@ pub struct Inspected {
     pub facts: Facts,
     /// The guest's tree, for building what a plan appends.
     pub tree: Tree,
-    /// All volumes of all disks.
+    /// All volumes of all disks, and those made of them.
     pub volumes: Vec<Volume>,
     /// Name of the reader of the root, for verdicts.
     pub reader: &'static str,
@@ -116,6 +126,15 @@ pub fn layouts(disks: &[GuestDisk]) -> Result<Vec<Layout>> {
         .collect()
 }
 
+/// The volumes of all disks, and all that is made of them.
+///
+/// # Errors
+/// As [`layouts`] and [`volume::assemble()`].
+pub fn assembled(layouts: &[Layout], opening: &Opening) -> Result<Assembled> {
+    let on_disks = layouts.iter().flat_map(|l| l.volumes.iter().cloned());
+    volume::assemble(on_disks.collect(), opening)
+}
+
 /// Everything known of the guest on `disks`.
 ///
 /// # Errors
@@ -126,15 +145,16 @@ pub fn inspect(
     families: &[&dyn Recognise],
     root: Option<&str>,
     opener: &dyn Opener,
+    opening: &Opening,
 ) -> Result<Inspected> {
     let layouts = layouts(disks)?;
-    let volumes: Vec<Volume> = layouts
-        .iter()
-        .flat_map(|l| l.volumes.iter().cloned())
-        .collect();
-    let (found, mut concerns) = roots::find(&volumes, families, root, opener)?;
-    let (tree, mounts, missing) = mounts::mount_all(&found, &volumes, opener)?;
+    let all = assembled(&layouts, opening)?;
+    let (found, mut concerns) = roots::find(&all, families, root, opener)?;
+    let all = opened::named(&all, &found.opened);
+    let (tree, mounts, missing) = mounts::mount_all(&found, &all, opener)?;
     concerns.extend(missing);
+    concerns.extend(opened::concerns(&all));
+    let volumes = all.volumes;
     concerns.extend(state::concerns(&layouts, &volumes, &mounts)?);
     let reader = tree.reader();
     let mut facts = Facts {

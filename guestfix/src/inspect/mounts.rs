@@ -8,7 +8,7 @@ use super::roots::{Opener, Place, Root, name_volume};
 use super::state::volume_facts;
 use crate::error::{Error, Result};
 use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
-use crate::volume::Volume;
+use crate::volume::{Assembled, Unopened, Volume};
 
 /// Where an EFI system partition is read that the guest's table does not mount.
 const ESP: &str = "/boot/efi";
@@ -22,9 +22,10 @@ struct Mount {
 /// Opens the root and everything it mounts.
 pub(super) fn mount_all(
     root: &Root<'_>,
-    volumes: &[Volume],
+    all: &Assembled,
     opener: &dyn Opener,
 ) -> Result<(Tree, Vec<MountFacts>, Vec<Concern>)> {
+    let volumes = &all.volumes;
     let mut tree = Tree::new(open(opener, &root.place)?);
     let mut mounts = vec![Mount {
         place: root.place.clone(),
@@ -37,7 +38,13 @@ pub(super) fn mount_all(
             continue;
         }
         let Some(volume) = volume_of(volumes, &entry.device) else {
-            concerns.push(missing(&at, &entry.device));
+            let mut shut = all.unopened.iter();
+            match shut.find(|shut| shut.devices.contains(&entry.device)) {
+                Some(shut) if is_system(&at) => return Err(needed(&at, shut)),
+                // It is said once, with everything else that stayed shut.
+                Some(_) => {}
+                None => concerns.push(missing(&at, &entry.device)),
+            }
             continue;
         };
         if !is_filesystem(volume) {
@@ -133,6 +140,18 @@ fn facts_of(tree: &Tree, mount: &Mount) -> Result<MountFacts> {
         free_bytes: space.free_bytes,
         free_inodes: space.free_inodes,
     })
+}
+
+/// A volume that the system needs could not be opened.
+fn needed(at: &GuestPath, shut: &Unopened) -> Error {
+    let error = shut.error.clone().context(format!(
+        "{at} is on {}, which could not be opened",
+        shut.name
+    ));
+    match (&error.disk, shut.made_of.first()) {
+        (None, Some(on)) => error.on(on),
+        _ => error,
+    }
 }
 
 fn missing(at: &GuestPath, device: &str) -> Concern {

@@ -6,7 +6,7 @@ use super::mounts::{leads_to, volume_of};
 use super::{Recognise, TableEntry};
 use crate::error::{Error, Kind, Result};
 use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
-use crate::volume::Volume;
+use crate::volume::{Assembled, Volume};
 
 /// Opens a volume's filesystem. Inspection does not know how: a pure reader where there is one, a
 /// private mount elsewhere.
@@ -62,6 +62,8 @@ pub(super) struct Root<'a> {
     pub(super) place: Place,
     pub(super) family: &'a dyn Recognise,
     title: String,
+    /// The names under which it opens encrypted volumes, each with its device.
+    pub(super) opened: Vec<(String, String)>,
     /// Its own table says that it is the root.
     says_so: bool,
     /// The other volume that its own table says is the root, by a name that tells one volume from all others.
@@ -71,11 +73,12 @@ pub(super) struct Root<'a> {
 /// Finds the one root, or the one that `wanted` names. Where several look like one, copies of a
 /// root (snapshots, clones of a partition) tell themselves by a table that names another one.
 pub(super) fn find<'a>(
-    volumes: &[Volume],
+    all: &Assembled,
     families: &[&'a dyn Recognise],
     wanted: Option<&str>,
     opener: &dyn Opener,
 ) -> Result<(Root<'a>, Vec<Concern>)> {
+    let volumes = &all.volumes;
     let mut found: Vec<Root<'a>> = Vec::new();
     let mut unread: Vec<Error> = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -93,7 +96,7 @@ pub(super) fn find<'a>(
             if wanted.is_some_and(|name| name != place.name()) {
                 continue;
             }
-            match candidate(volumes, &place, families, opener) {
+            match candidate(all, &place, families, opener) {
                 Ok(Some(root)) => found.push(root),
                 Ok(None) => {}
                 Err(error) => unread.push(name_volume(error, volume)),
@@ -101,7 +104,7 @@ pub(super) fn find<'a>(
         }
     }
     if found.is_empty() {
-        return Err(no_root(volumes, &names, wanted, unread));
+        return Err(no_root(all, &names, wanted, unread));
     }
     match found.as_slice() {
         [only] if wanted.is_none() && only.elsewhere.is_some() => Err(elsewhere(only)),
@@ -147,7 +150,7 @@ fn places(volume: &Volume, opener: &dyn Opener) -> Result<Vec<Place>> {
 }
 
 fn candidate<'a>(
-    volumes: &[Volume],
+    all: &Assembled,
     place: &Place,
     families: &[&'a dyn Recognise],
     opener: &dyn Opener,
@@ -159,10 +162,13 @@ fn candidate<'a>(
     for family in families {
         if family.recognise(&tree)? {
             let table = family.mount_table(&tree)?;
+            let opened = family.opened(&tree)?;
+            let volumes = &super::opened::named(all, &opened).volumes;
             return Ok(Some(Root {
                 place: place.clone(),
                 family: *family,
                 title: family.title(&tree)?,
+                opened,
                 says_so: says_so(volumes, place, &table),
                 elsewhere: named_elsewhere(volumes, place, &table),
             }));
@@ -213,7 +219,7 @@ pub(super) fn name_volume(error: Error, volume: &Volume) -> Error {
 }
 
 fn no_root(
-    volumes: &[Volume],
+    all: &Assembled,
     names: &[String],
     wanted: Option<&str>,
     mut unread: Vec<Error>,
@@ -221,6 +227,7 @@ fn no_root(
     if let Some(name) = wanted
         && unread.is_empty()
         && !names.iter().any(|have| have == name)
+        && !all.unopened.iter().any(|have| have.name == name)
     {
         return Error::new(
             Kind::Usage,
@@ -229,11 +236,30 @@ fn no_root(
         )
         .hint(format!("the volumes are {}", names.join(", ")));
     }
-    // A filesystem that could not be read may be the root: its damage is then the news.
+    // What could not be read may be the root: why is then the news. Mounting comes first, after
+    // which there may be a root.
+    if let Some(mount) = unread.iter().position(|error| error.code == "needs-mount") {
+        return unread.swap_remove(mount);
+    }
+    let shut = all
+        .unopened
+        .iter()
+        .find(|v| wanted.is_none_or(|name| name == v.name));
+    if let Some(shut) = shut {
+        let error = shut.error.clone().context(format!(
+            "no operating system was found, but {} could not be opened",
+            shut.name
+        ));
+        return match (&error.disk, shut.made_of.first()) {
+            (None, Some(on)) => error.on(on),
+            _ => error,
+        };
+    }
     if !unread.is_empty() {
         return unread.swap_remove(0);
     }
-    let seen: Vec<String> = volumes
+    let seen: Vec<String> = all
+        .volumes
         .iter()
         .map(|v| format!("{} ({})", v.name, v.content.kind))
         .collect();

@@ -32,6 +32,7 @@ pub(super) fn volume_facts(volumes: &[Volume]) -> Vec<VolumeFacts> {
             part_uuid: volume.part_uuid.clone(),
             part_type: volume.part_type.clone(),
             part_label: volume.part_label.clone(),
+            stack: volume.stack.clone(),
         })
         .collect()
 }

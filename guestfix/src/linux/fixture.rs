@@ -27,6 +27,7 @@ fn volume(name: &str, kind: &str, uuid: &str, part: &str) -> VolumeFacts {
         part_uuid: Some(part.to_owned()),
         part_type: Some("0x83".to_owned()),
         part_label: None,
+        stack: crate::volume::Stack::default(),
     }
 }
 

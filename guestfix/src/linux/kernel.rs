@@ -240,6 +240,47 @@ fn wanted<'a>(facts: &Facts, modules: &Modules, inside: &BTreeSet<String>) -> Ve
         .find(here)
         .or_else(|| candidates.iter().find(known));
     out.extend(driver);
+    let present =
+        |name: &&str| modules.builtin.contains(*name) || modules.files.contains_key(*name);
+    out.extend(stack_drivers(facts).into_iter().filter(present));
+    out
+}
+
+/// The modules that what the root lies on needs: the device mapper, arrays, encryption.
+pub fn stack_drivers(facts: &Facts) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let mut left: Vec<&str> = facts
+        .root_volume()
+        .map(|v| v.name.as_str())
+        .into_iter()
+        .collect();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = left.pop() {
+        let Some(volume) = facts.volume(name).filter(|_| seen.insert(name)) else {
+            continue;
+        };
+        left.extend(volume.stack.made_of.iter().map(String::as_str));
+        let made_by = volume.stack.made_by.as_deref().unwrap_or_default();
+        let (by, how) = made_by.split_once(' ').unwrap_or((made_by, ""));
+        let drivers: &[&str] = match (by, how) {
+            ("lvm2", "mirror") => &["dm_mod", "dm_mirror"],
+            ("lvm2", "raid1") => &["dm_mod", "dm_raid", "raid1"],
+            ("lvm2", "raid10") => &["dm_mod", "dm_raid", "raid10"],
+            ("lvm2", level) if level.starts_with("raid") => &["dm_mod", "dm_raid", "raid456"],
+            ("lvm2", "thin") => &["dm_mod", "dm_thin_pool"],
+            ("lvm2", _) => &["dm_mod"],
+            ("luks1" | "luks2", _) => &["dm_mod", "dm_crypt"],
+            ("md", "raid0") => &["md_mod", "raid0"],
+            ("md", "raid1") => &["md_mod", "raid1"],
+            ("md", "raid10") => &["md_mod", "raid10"],
+            ("md", "linear") => &["md_mod", "linear"],
+            ("md", _) => &["md_mod", "raid456"],
+            _ => &[],
+        };
+        out.extend(drivers);
+    }
+    out.sort_unstable();
+    out.dedup();
     out
 }
 
@@ -280,7 +321,8 @@ pub fn root_closure(facts: &Facts, path: &str) -> BTreeSet<String> {
         .splices
         .get(path)
         .map(|source| &source.closures);
-    let drivers = root_drivers(facts).iter();
+    let stack = stack_drivers(facts);
+    let drivers = root_drivers(facts).iter().chain(&stack);
     let found = drivers.filter_map(|driver| closures?.get(*driver));
     found.flatten().cloned().collect()
 }
@@ -298,7 +340,11 @@ pub fn lacking(facts: &Facts, kernel: &KernelFacts, bus: Bus) -> Vec<(String, Dr
         .iter()
         .filter(|name| kernel.drivers.contains_key(**name));
     let mut names = BTreeSet::new();
-    for driver in drivers_of(bus).iter().chain(root) {
+    let stack = stack_drivers(facts);
+    let stack = stack
+        .iter()
+        .filter(|name| kernel.drivers.contains_key(**name));
+    for driver in drivers_of(bus).iter().chain(root).chain(stack) {
         let closure = source.and_then(|source| Some((source.closures.get(*driver)?, source)));
         let Some((closure, source)) = closure else {
             names.insert((*driver).to_owned());

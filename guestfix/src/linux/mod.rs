@@ -94,6 +94,13 @@ impl Recognise for Linux {
         release::title(tree)
     }
 
+    fn opened(&self, tree: &Tree) -> Result<Vec<(String, String)>> {
+        let table = tree.read_up_to(&crypttab::PATH.into(), 1 << 20)?;
+        let entries = crypttab::parse(&table.unwrap_or_default());
+        let pair = |entry: crypttab::Entry| (entry.name, entry.device);
+        Ok(entries.into_iter().map(pair).collect())
+    }
+
     fn mount_table(&self, tree: &Tree) -> Result<Vec<TableEntry>> {
         let table = fstab::parse(&tree.read(&fstab::PATH.into())?.unwrap_or_default());
         let mounted = table

@@ -46,7 +46,7 @@ pub fn convert(
     let disks = Disks::open_write(paths)?;
     let mut writable = disks.home(context.state_dir)?;
     writable.recover()?;
-    let mut session = Session::start(&disks, writable.scratch())?;
+    let mut session = Session::start(&disks, writable.scratch(), context.opening)?;
 
     context
         .progress

@@ -9,6 +9,7 @@ mod hands;
 mod hive;
 mod intact;
 mod labels;
+mod opening;
 mod opinions;
 mod process;
 pub mod progress;
@@ -26,6 +27,7 @@ use std::time::Instant;
 pub use convert::{ConvertOptions, convert};
 pub use families::FAMILIES;
 pub use hive::{HiveEdit, edit_hive, read_hive};
+pub use opening::{KeyFile, OpeningChoice};
 pub use proof::{BootOptions, boot};
 pub use undo::{RecoverReport, UndoReport, recover, undo};
 
@@ -61,6 +63,8 @@ pub struct Context<'a> {
     pub state_dir: &'a Path,
     /// Hears of every step.
     pub progress: &'a dyn Progress,
+    /// How volumes are opened.
+    pub opening: &'a OpeningChoice,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -203,7 +207,7 @@ fn read_only<T>(
 ) -> Result<T> {
     let disks = Disks::open_read(paths)?;
     let scratch = std::env::temp_dir();
-    let mut session = Session::start(&disks, &scratch)?;
+    let mut session = Session::start(&disks, &scratch, context.opening)?;
     disks.lay_pending(context.state_dir, &mut session)?;
     work(&mut session)
 }

@@ -56,6 +56,13 @@ pub(super) struct Mark {
 pub(super) enum Order {
     /// Takes the disks.
     Open(Vec<DiskSpec>),
+    /// How volumes are opened.
+    Opening {
+        /// Keys: a volume's name or UUID, or `all`, and the key.
+        keys: Vec<(String, serde_bytes::ByteBuf)>,
+        /// `--allow-degraded`.
+        allow_degraded: bool,
+    },
     /// Lays bytes of a pending journal into the overlay.
     Lay {
         /// Index of the disk.

@@ -16,6 +16,7 @@ use crate::fs::ext4::Ext4;
 use crate::fs::fat::Fat;
 use crate::fs::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space, Subvolume};
 use crate::host::channel::Channel;
+use crate::host::fuse::file_name;
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::{Concern, Opener};
 use crate::volume::Volume;
@@ -130,7 +131,9 @@ impl Remote {
         self.look(volume, refused)?;
         Ok(Box::new(Mounted {
             line: self.line.clone(),
-            at: GuestPath::root().join(&volume.name).join(from.as_bytes()),
+            at: GuestPath::root()
+                .join(file_name(&volume.name))
+                .join(from.as_bytes()),
             seen: RefCell::default(),
         }))
     }

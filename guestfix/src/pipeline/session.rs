@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_bytes::ByteBuf;
 
 use super::disks::Disks;
+use super::opening::{self, OpeningChoice};
 use super::opinions::{self, Opinions};
 use super::process::Process;
 use super::protocol::{Answer, Ask, DiskSpec, FatChange, Mark, Order, Run, Told};
@@ -43,7 +44,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Starts the worker and hands it the disks. Deltas lie in `scratch`.
-    pub(super) fn start(disks: &Disks, scratch: &Path) -> Result<Self> {
+    pub(super) fn start(disks: &Disks, scratch: &Path, opening: &OpeningChoice) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("session-")
             .tempdir_in(scratch)
@@ -55,31 +56,35 @@ impl Session {
             deltas: Vec::new(),
         };
         session.open(disks, scratch)?;
+        if !opening.is_default() {
+            let order = opening.order()?;
+            let answer = session.order(&order);
+            opening::forget(order);
+            answer?;
+        }
         Ok(session)
     }
 
     fn open(&mut self, disks: &Disks, scratch: &Path) -> Result<()> {
-        let mut specs = Vec::new();
-        let mut files = Vec::new();
+        // One by one: a message carries few descriptors, a guest may have many disks.
         for disk in disks.iter() {
-            specs.push(DiskSpec {
+            let spec = DiskSpec {
                 name: disk.name.clone(),
                 path: disk.path.display().to_string(),
                 sector_size: disk.sector_size,
                 overlay_limit: disk.overlay_limit,
-            });
-            files.push(disk.for_worker()?);
+            };
+            let file = disk.for_worker()?;
             let delta = tempfile::tempfile_in(scratch)
                 .map_err(|e| Error::io(format!("making a file in {}", scratch.display()), e))?;
             let kept = delta
                 .try_clone()
                 .map_err(|e| Error::io("duplicating a descriptor", e))?;
             self.deltas.push(kept);
-            files.push(delta);
+            let fds = [file.as_fd(), delta.as_fd()];
+            self.worker.send(&Order::Open(vec![spec]), &fds)?;
+            self.answer()?;
         }
-        let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
-        self.worker.send(&Order::Open(specs), &fds)?;
-        self.answer()?;
         Ok(())
     }
 

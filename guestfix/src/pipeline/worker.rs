@@ -7,11 +7,11 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::esp;
 use super::families::{self, FAMILIES};
 use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
+use super::{esp, opening};
 use crate::disk::{Overlay, Raw, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
@@ -23,7 +23,7 @@ use crate::linux::initramfs::{self, splice};
 use crate::linux::selinux;
 use crate::plan::{self, Bus, Plan, Policy, Target};
 use crate::verify;
-use crate::volume::Volume;
+use crate::volume::{self, Opening, Volume};
 
 /// The largest file the worker may write: bounds the overlay's deltas.
 const LARGEST_DELTA: u64 = 64 << 30;
@@ -32,6 +32,7 @@ struct Worker {
     channel: Rc<Channel>,
     disks: Vec<GuestDisk>,
     overlays: Vec<Arc<Overlay>>,
+    opening: Opening,
     inspected: Option<Inspected>,
     heads: Heads,
     /// One for each mounter; they end with their mounts.
@@ -54,6 +55,7 @@ pub(super) fn main() -> Result<()> {
         channel: Rc::clone(&channel),
         disks: Vec::new(),
         overlays: Vec::new(),
+        opening: Opening::default(),
         inspected: None,
         heads: Heads::default(),
         exports: Vec::new(),
@@ -69,6 +71,13 @@ impl Worker {
     fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<Answer> {
         match order {
             Order::Open(specs) => self.open(specs, fds),
+            Order::Opening {
+                keys,
+                allow_degraded,
+            } => {
+                self.opening = opening::of(keys, allow_degraded);
+                Ok(Answer::Done)
+            }
             Order::Lay {
                 disk,
                 offset,
@@ -152,7 +161,7 @@ impl Worker {
     fn inspect(&self, root: Option<&str>, mounts: bool) -> Result<Inspected> {
         let rooms: Vec<&dyn Recognise> = FAMILIES.iter().map(|family| family.recognise).collect();
         let opener = Remote::new(Rc::clone(&self.channel), mounts);
-        let mut inspected = inspect::inspect(&self.disks, &rooms, root, &opener)?;
+        let mut inspected = inspect::inspect(&self.disks, &rooms, root, &opener, &self.opening)?;
         for concern in opener.concerns() {
             let known = |have: &Concern| have.id == concern.id;
             if !inspected.facts.concerns.iter().any(known) {
@@ -177,11 +186,14 @@ impl Worker {
         let Some(fd) = fds.into_iter().next() else {
             return Err(Error::internal("asked to serve without a FUSE descriptor"));
         };
-        let layouts = inspect::layouts(&self.disks)?;
-        let volumes = layouts
-            .into_iter()
-            .flat_map(|layout| layout.volumes)
-            .map(|volume| (volume.name, volume.storage))
+        let all = inspect::assembled(&inspect::layouts(&self.disks)?, &self.opening)?;
+        // Whoever exported a part of an array or group would offer it to the node's own udev.
+        let usable = |volume: &&Volume| !all.is_part(&volume.name) && !volume.is_container();
+        let volumes = all
+            .volumes
+            .iter()
+            .filter(usable)
+            .map(|volume| (volume.name.clone(), Arc::clone(&volume.storage)))
             .collect();
         self.exports.push(fuse::serve(fd, volumes)?);
         Ok(Answer::Done)
@@ -204,6 +216,24 @@ impl Worker {
         Ok(Answer::Sealed(runs))
     }
 
+    /// What changes on the disks as soon as a guest uses one of the volumes.
+    fn marks(&self, volumes: &[Volume]) -> Vec<Mark> {
+        let disks: Vec<_> = self.disks.iter().map(|d| Arc::clone(&d.storage)).collect();
+        let mut marks = Vec::new();
+        for volume in volumes {
+            for (what, offset, len) in health::fingerprint_ranges(volume) {
+                let places = volume::on_disks(&volume.storage, offset, len, &disks);
+                marks.extend(places.into_iter().map(|(disk, offset, len)| Mark {
+                    disk,
+                    name: format!("{} {what}", volume.name),
+                    offset,
+                    len,
+                }));
+            }
+        }
+        marks
+    }
+
     fn verify(&mut self, root: &str, bus: Bus, mounts: bool) -> Result<Answer> {
         // Inspected afresh: the first inspection's caches must not answer for what was written since.
         // Its facts stay until then, because this is asked again where a mount is needed.
@@ -220,20 +250,7 @@ impl Worker {
                 after.reader,
             ));
         }
-        let marks = after
-            .volumes
-            .iter()
-            .flat_map(|volume| {
-                health::fingerprint_ranges(volume)
-                    .into_iter()
-                    .map(|(what, offset, len)| Mark {
-                        disk: volume.disk,
-                        name: format!("{} {what}", volume.name),
-                        offset: volume.offset.saturating_add(offset),
-                        len,
-                    })
-            })
-            .collect();
+        let marks = self.marks(&after.volumes);
         let facts = Box::new(after.facts.clone());
         self.inspected = Some(after);
         Ok(Answer::Verified {

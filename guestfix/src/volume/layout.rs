@@ -7,7 +7,7 @@ use gpt::disk::LogicalBlockSize;
 
 use super::probe::{is_boot_sector, probe};
 use super::table::{Part, overlaps};
-use super::{Layout, TableKind, Volume, Window, gpt as guid, mbr, wrapped};
+use super::{Layout, Stack, TableKind, Volume, Window, gpt as guid, mbr, wrapped};
 use crate::disk::Storage;
 use crate::error::{Error, Result};
 
@@ -117,6 +117,7 @@ impl Reader<'_> {
             part_label: None,
             bootable: false,
             content: probe(self.disk.as_ref())?,
+            stack: Stack::default(),
             storage: Arc::clone(&self.disk),
         };
         Ok(Layout {
@@ -180,6 +181,7 @@ impl Reader<'_> {
             part_label: part.label,
             bootable: part.bootable,
             content: probe(&window)?,
+            stack: Stack::default(),
             storage: Arc::new(window),
         })
     }

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::disk::Storage;
 
+mod assemble;
 pub(crate) mod field;
 mod gpt;
 mod layout;
+mod lvm;
+mod mapped;
 mod mbr;
 pub(crate) mod probe;
 #[cfg(test)]
@@ -21,6 +24,7 @@ mod table;
 mod window;
 mod wrapped;
 
+pub use assemble::{Assembled, Key, Opening, Unopened, assemble, on_disks};
 pub use layout::read_layout;
 pub use probe::probe;
 pub use window::Window;
@@ -50,15 +54,38 @@ pub struct Content {
     pub label: Option<String>,
 }
 
+/// How an assembled volume came to be; empty for a partition or a whole disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Stack {
+    /// What assembled it: `lvm2 linear`, `md raid1`, `luks2`, ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<String>,
+    /// The volumes it is made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_of: Vec<String>,
+    /// The names that Linux gives it: `/dev/mapper/vg-root`, `/dev/md0`, ...
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+}
+
+impl Stack {
+    /// True for a volume that lies on its disk as it is.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A volume: a stable name and the bytes.
 #[derive(Clone)]
 pub struct Volume {
     /// Stable name: `disk0` for a whole disk, `disk0p1` for its partition number 1 as the kernel
-    /// numbers it (logical partitions of an MBR from 5).
+    /// numbers it (logical partitions of an MBR from 5), `vg/lv` for a logical volume, `md0` or
+    /// `md-NAME` for an array, `luks-UUID` for an opened LUKS volume.
     pub name: String,
-    /// Index of the disk that holds it.
+    /// Index of the disk that holds it, or the first part of what it is made of.
     pub disk: usize,
-    /// Start on that disk, bytes.
+    /// Start on that disk, bytes; 0 for an assembled volume, which [`crate::disk::Storage::below`]
+    /// places.
     pub offset: u64,
     /// Length, bytes.
     pub len: u64,
@@ -72,8 +99,17 @@ pub struct Volume {
     pub bootable: bool,
     /// What its head says it holds.
     pub content: Content,
+    /// How it was assembled.
+    pub stack: Stack,
     /// The bytes.
     pub storage: Arc<dyn Storage>,
+}
+
+impl Volume {
+    /// True for what other volumes are made of, which nobody mounts.
+    pub fn is_container(&self) -> bool {
+        matches!(self.content.kind.as_str(), "lvm2-pv" | "md-member" | "luks")
+    }
 }
 
 impl fmt::Debug for Volume {

@@ -88,3 +88,46 @@ pub(crate) fn image(mib: usize, make: impl FnOnce(&Path)) -> Vec<u8> {
     make(&path);
     std::fs::read(&path).unwrap()
 }
+
+/// An image of `testdata/volumes`, unpacked.
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
+    use std::io::Read as _;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../testdata/volumes")
+        .join(format!("{name}.img.xz"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut out = Vec::new();
+    let mut reader = lzma_rust2::XzReader::new(std::io::BufReader::new(file), true);
+    reader.read_to_end(&mut out).unwrap();
+    out
+}
+
+/// What `testdata/volumes/pattern.py` writes: block `n` holds the name, `n` and zeros.
+pub(crate) fn pattern(block: usize, name: &str, len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len);
+    for n in 0..len / block {
+        let mut head = format!("{name} {n:08}\n").into_bytes();
+        head.resize(block, 0);
+        out.extend(head);
+    }
+    out
+}
+
+/// Everything that the disks hold, assembled.
+pub(crate) fn assembled(
+    disks: &[Arc<dyn Storage>],
+    opening: &crate::volume::Opening,
+) -> Result<crate::volume::Assembled> {
+    let mut volumes = Vec::new();
+    for (index, disk) in disks.iter().enumerate() {
+        volumes.extend(crate::volume::read_layout(index, Arc::clone(disk), 512)?.volumes);
+    }
+    crate::volume::assemble(volumes, opening)
+}
+
+/// All of a storage.
+pub(crate) fn whole(storage: &dyn Storage) -> Vec<u8> {
+    let mut out = vec![0; usize::try_from(storage.len()).unwrap()];
+    storage.read_at(&mut out, 0).unwrap();
+    out
+}

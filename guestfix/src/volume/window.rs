@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::disk::Storage;
+use crate::disk::{Below, Storage};
 use crate::error::{Error, Result};
 
 /// A sub-range of another storage; what lies outside cannot be reached through it.
@@ -77,6 +77,14 @@ impl Window {
 impl Storage for Window {
     fn len(&self) -> u64 {
         self.len
+    }
+
+    fn below(&self, offset: u64, len: u64) -> Vec<Below> {
+        vec![Below {
+            storage: Arc::clone(&self.inner),
+            offset: self.start.saturating_add(offset),
+            len,
+        }]
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {

@@ -32,6 +32,7 @@ pub(crate) fn empty(free: u64) -> Facts {
         part_uuid: None,
         part_type: None,
         part_label: None,
+        stack: crate::volume::Stack::default(),
     };
     Facts {
         schema: "guestfix.io/facts/v1".to_owned(),

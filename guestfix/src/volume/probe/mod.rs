@@ -37,11 +37,12 @@ impl Probe<'_> {
 type Recogniser = fn(&Probe<'_>) -> Result<Option<Content>>;
 
 /// Containers before filesystems: an array member or a LUKS header may leave an old filesystem's
-/// magic standing behind it, never the other way round.
+/// magic standing behind it, never the other way round. Array members first of all: with the
+/// superblock at the end, a mirrored member begins as what the array holds.
 const RECOGNISERS: [Recogniser; 14] = [
+    stack::md,
     stack::luks,
     stack::lvm,
-    stack::md,
     windows::bitlocker,
     linux::swap,
     linux::xfs,

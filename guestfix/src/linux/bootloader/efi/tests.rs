@@ -25,6 +25,7 @@ fn facts(fs: MemoryFs) -> Facts {
         part_uuid: None,
         part_type: Some(ESP[0].to_owned()),
         part_label: None,
+        stack: crate::volume::Stack::default(),
     });
     facts.mounts.push(MountFacts {
         volume: "disk0p9".to_owned(),
