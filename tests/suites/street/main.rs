@@ -4,3 +4,4 @@
 mod filesystems;
 mod grub;
 mod real;
+mod volumes;

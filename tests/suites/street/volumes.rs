@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A root on a logical volume that spans two disks: seen, converted, verified and undone; all disks
+//! or none.
+
+use serde_json::Value;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use tests::case::{concerns, verdicts};
+use tests::cli::Cli;
+use tests::digest::sha256_of_file;
+use tests::disk::partition;
+use tests::small::{Filesystem, Small};
+use tests::tool;
+
+const MIB: u64 = 1 << 20;
+/// Where `vg0/root` of `testdata/volumes/root.sh` lies: disk, offset, and length.
+const ROOT: [(usize, u64, u64); 2] = [(1, MIB, 60 * MIB), (0, 21 * MIB, 40 * MIB)];
+
+fn fixture(name: &str, dir: &Path) -> PathBuf {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../testdata/volumes")
+        .join(format!("{name}.img.xz"));
+    let path = dir.join(format!("{name}.img.xz"));
+    std::fs::copy(packed, &path).unwrap();
+    tool::run("xz", &["-d", path.to_str().unwrap()]);
+    dir.join(format!("{name}.img"))
+}
+
+/// The two disks with a small guest on their logical volume.
+fn disks(filesystem: Filesystem, dir: &Path) -> [PathBuf; 2] {
+    let small = Small::on(filesystem).build(dir, |tree| {
+        for file in ["etc/fstab", "boot/grub/grub.cfg"] {
+            let path = tree.join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = text.replace("/dev/sda1", "/dev/mapper/vg0-root");
+            std::fs::write(path, text).unwrap();
+        }
+    });
+    let disks = ["root-a", "root-b"].map(|name| fixture(name, dir));
+    let (offset, len) = partition(&small.path, small.root);
+    let from = File::open(&small.path).unwrap();
+    let mut done = 0;
+    for (disk, at, room) in ROOT {
+        let mut bytes = vec![0; room.min(len - done) as usize];
+        from.read_exact_at(&mut bytes, offset + done).unwrap();
+        let to = File::options().write(true).open(&disks[disk]).unwrap();
+        to.write_all_at(&bytes, at).unwrap();
+        done += bytes.len() as u64;
+    }
+    assert_eq!(done, len, "the filesystem fits the volume");
+    disks
+}
+
+fn sums(disks: &[PathBuf]) -> Vec<String> {
+    disks.iter().map(|disk| sha256_of_file(disk)).collect()
+}
+
+fn there_and_back(filesystem: Filesystem) {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = disks(filesystem, dir.path());
+    let state = dir.path().join("state");
+    let verb = |verb: &str, disks: [&PathBuf; 2]| Cli::new(verb, &disks, &state);
+    let before = sums(&[a.clone(), b.clone()]);
+
+    for order in [[&a, &b], [&b, &a]] {
+        let facts: Value = verb("inspect", order).run().expect(0);
+        assert_eq!(facts["root"], "vg0/root");
+        let root = facts["volumes"].as_array().unwrap().iter();
+        let root = root.clone().find(|v| v["name"] == "vg0/root").unwrap();
+        assert_eq!(root["stack"]["made_by"], "lvm2 linear", "{root}");
+        assert_eq!(root["stack"]["made_of"].as_array().unwrap().len(), 2);
+    }
+    let text = std::process::Command::new(tests::cli::binary())
+        .args([
+            Path::new("inspect"),
+            &a,
+            &b,
+            Path::new("--state-dir"),
+            &state,
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.contains("vg0/root") && text.contains("(lvm2 linear)"),
+        "{text}"
+    );
+
+    let report = verb("convert", [&a, &b]).run().expect(0);
+    assert_eq!(report["committed"], true, "{report}");
+    assert!(!concerns(&report).contains(&"volume-missing"), "{report}");
+    let readers = verdicts(&report, "filesystems-intact");
+    assert_eq!(readers[0]["result"], "pass");
+    let after = sums(&[a.clone(), b.clone()]);
+    assert!(after[0] != before[0] || after[1] != before[1]);
+    verb("verify", [&b, &a]).run().expect(0);
+    assert_eq!(sums(&[a.clone(), b.clone()]), after, "verify wrote");
+    let undo = verb("undo", [&a, &b]).run().expect(0);
+    assert_eq!(undo["remaining"], 0);
+    assert_eq!(sums(&[a, b]), before, "undo is exact to the last bit");
+}
+
+#[test]
+fn a_root_on_a_logical_volume_over_two_disks_goes_there_and_back() {
+    there_and_back(Filesystem::Ext4);
+    there_and_back(Filesystem::Xfs);
+}
+
+#[test]
+fn without_one_of_its_disks_a_guest_is_refused_by_the_id_of_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = disks(Filesystem::Ext4, dir.path());
+    let state = dir.path().join("state");
+    for disk in [&a, &b] {
+        let before = sha256_of_file(disk);
+        let error = Cli::new("convert", &[disk], &state).run().expect(3);
+        assert_eq!(error["code"], "lvm-missing-pv", "{error}");
+        assert_eq!(sha256_of_file(disk), before);
+    }
+    // A copy of one of the disks among them.
+    let copy = dir.path().join("copy.img");
+    std::fs::copy(&b, &copy).unwrap();
+    let error = Cli::new("convert", &[&a, &b, &copy], &state)
+        .run()
+        .expect(3);
+    assert_eq!(error["code"], "lvm-duplicate-pv", "{error}");
+}
