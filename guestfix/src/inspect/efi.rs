@@ -16,6 +16,24 @@ pub struct EfiFacts {
     /// Shim, GRUB and the default kernel are all signed, so that Secure Boot may stay on. Whether
     /// the firmware trusts who signed them is not known here.
     pub signed: bool,
+    /// Unified kernel images, wherever the loader finds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unified_kernels: Vec<UnifiedKernel>,
+}
+
+/// A kernel with its initramfs and arguments in one program.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnifiedKernel {
+    /// Its path in the guest's tree.
+    pub path: String,
+    /// It carries a signature.
+    pub signed: bool,
+    /// The kernel's release, where it says so.
+    pub version: String,
+    /// os-release `ID`, where it says so.
+    pub os: String,
+    /// The kernel's arguments.
+    pub cmdline: String,
 }
 
 /// One program on the EFI system partition.
@@ -48,6 +66,8 @@ pub enum LoaderRole {
     MokManager,
     /// Shim's fallback program, which starts what the vendors' directories list.
     Fallback,
+    /// A kernel with its initramfs and arguments in one program.
+    UnifiedKernel,
     /// Windows Boot Manager.
     WindowsBootManager,
     /// Something else.

@@ -180,6 +180,14 @@ pub struct KernelFacts {
     pub initramfs: Option<InitramfsFacts>,
 }
 
+impl KernelFacts {
+    /// Its initramfs is a part of the image: a unified kernel image.
+    pub fn is_unified(&self) -> bool {
+        let initramfs = self.initramfs.as_ref();
+        initramfs.is_some_and(|initramfs| initramfs.path == self.image)
+    }
+}
+
 /// One initramfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InitramfsFacts {
@@ -187,7 +195,8 @@ pub struct InitramfsFacts {
     pub path: String,
     /// Bytes.
     pub size: u64,
-    /// `initramfs-tools`, `dracut` or `unknown`.
+    /// `initramfs-tools`, `dracut`, `mkinitcpio`, `booster`, `mkinitfs`, `mkinitrd` (Red Hat's),
+    /// `suse-mkinitrd` or `unknown`.
     pub generator: String,
     /// Compression of each archive in it, in order (`none` for early microcode).
     pub archives: Vec<String>,

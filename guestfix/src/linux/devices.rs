@@ -88,6 +88,25 @@ fn multipath_part(device: &str) -> Option<&str> {
     (good && part.bytes().all(|b| b.is_ascii_digit())).then_some(part)
 }
 
+/// The number of the whole disk that a kernel's name means, in the order of probing.
+pub fn disk_index(device: &str) -> Option<usize> {
+    let name = device.strip_prefix("/dev/")?;
+    if let Some(rest) = name.strip_prefix("nvme") {
+        return rest.strip_suffix("n1")?.parse().ok();
+    }
+    let mut kinds = ["sd", "hd", "vd", "xvd"].iter();
+    let letters = kinds.find_map(|kind| name.strip_prefix(kind))?;
+    let lower = letters.bytes().all(|byte| byte.is_ascii_lowercase());
+    if !lower || !matches!(letters.len(), 1 | 2) {
+        return None;
+    }
+    let count = letters.bytes().fold(0_usize, |count, letter| {
+        let digit = usize::from(letter.saturating_sub(b'a')).saturating_add(1);
+        count.saturating_mul(26).saturating_add(digit)
+    });
+    count.checked_sub(1)
+}
+
 /// Judges a device name, for userspace that knows both UUIDs and partition UUIDs.
 pub fn judge(facts: &Facts, device: &str) -> Device {
     if !is_unstable(device) {

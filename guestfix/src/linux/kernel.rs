@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::io::Read;
 
+use super::bootloader::uki;
 use super::initramfs::{ahead::read_initramfs_ahead, rebuild, splice};
 use super::modules::Modules;
 use crate::error::Result;
@@ -15,12 +15,11 @@ use crate::inspect::Facts;
 use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SourceFile, SpliceSource};
 use crate::plan::Bus;
 
+mod find;
+
 /// What some bus of KubeVirt needs. `virtio_net` is not among them: in an initramfs it would name
 /// the network card before the guest's own rule does.
 pub const DRIVERS: [&str; 5] = ["virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "ahci"];
-
-/// More kernels than this are no guest's.
-const MAX_KERNELS: usize = 32;
 
 /// The drivers of one bus.
 pub fn drivers_of(bus: Bus) -> &'static [&'static str] {
@@ -40,45 +39,56 @@ pub struct Image {
     pub label: String,
     /// Where its initramfs may be, likeliest first.
     pub initramfs: Vec<GuestPath>,
+    /// A unified kernel image: the initramfs is inside.
+    pub unified: bool,
 }
 
 /// Tells kernel images from other files of a boot directory.
 pub fn parse(dir: &GuestPath, names: &[Vec<u8>]) -> Vec<Image> {
-    const STEMS: [&str; 4] = ["vmlinuz", "vmlinux", "kernel", "bzImage"];
+    const STEMS: [&str; 6] = ["vmlinuz", "vmlinux", "kernel", "bzImage", "Image", "zImage"];
     let texts = names
         .iter()
         .filter_map(|name| std::str::from_utf8(name).ok());
     let image = |name: &str| {
         let label = STEMS.iter().find_map(|stem| {
             let rest = name.strip_prefix(stem)?;
+            let rest = rest.strip_suffix(".gz").unwrap_or(rest);
             rest.is_empty()
                 .then_some("")
                 .or_else(|| rest.strip_prefix('-'))
         })?;
-        let spellings = match label {
-            "" => [
-                "initrd.img",
-                "initramfs.img",
-                "initrd",
-                "initramfs",
-                "initrd.gz",
-            ]
-            .map(str::to_owned),
-            label => [
-                format!("initrd.img-{label}"),
-                format!("initramfs-{label}.img"),
-                format!("initrd-{label}"),
-                format!("initramfs-{label}"),
-                format!("initrd-{label}.img"),
-            ],
-        };
         Some(Image {
             path: dir.join(name),
             label: label.to_owned(),
-            initramfs: spellings.iter().map(|name| dir.join(name)).collect(),
+            initramfs: spellings(dir, label),
+            unified: false,
         })
     };
     texts.filter_map(image).collect()
+}
+
+/// How distributions name the initramfs of a release or flavour.
+fn spellings(dir: &GuestPath, label: &str) -> Vec<GuestPath> {
+    let names = match label {
+        "" => [
+            "initrd.img",
+            "initramfs.img",
+            "initrd",
+            "initramfs",
+            "initrd.gz",
+            "initramfs-linux.img",
+        ]
+        .map(str::to_owned),
+        label => [
+            format!("initrd.img-{label}"),
+            format!("initramfs-{label}.img"),
+            format!("initrd-{label}"),
+            format!("initramfs-{label}"),
+            format!("initrd-{label}.img"),
+            format!("booster-{label}.img"),
+        ],
+    };
+    names.iter().map(|name| dir.join(name)).collect()
 }
 
 /// Fills in `facts.kernels`, newest version first, and what splicing needs. Which of them the boot
@@ -87,11 +97,11 @@ pub fn parse(dir: &GuestPath, names: &[Vec<u8>]) -> Vec<Image> {
 /// # Errors
 /// `Corrupt` when a filesystem is damaged.
 pub fn gather(tree: &Tree, facts: &mut Facts) -> Result<()> {
+    let found = find::all(tree, facts)?;
+    facts.concerns.extend(found.concerns);
+    facts.sources.links.extend(found.links);
     let mut last: Option<(String, Modules)> = None;
-    for image in images(tree)?.into_iter().take(MAX_KERNELS) {
-        let Some(version) = version_of(tree, &image)? else {
-            continue;
-        };
+    for (image, version) in found.images {
         // Indexes take some megabytes per kernel: only those at hand are kept.
         let modules = match last.take().filter(|(of, _)| *of == version) {
             Some((_, modules)) => modules,
@@ -104,56 +114,6 @@ pub fn gather(tree: &Tree, facts: &mut Facts) -> Result<()> {
         newer_first(&one.version, &other.version).then_with(|| one.image.cmp(&other.image))
     });
     gather_generators(tree, facts)
-}
-
-fn images(tree: &Tree) -> Result<Vec<Image>> {
-    let boot = GuestPath::new("/boot");
-    let mut out = Vec::new();
-    for image in parse(&boot, &tree.list(&boot)?) {
-        let is_file = |meta: crate::fs::Metadata| meta.file_type == FileType::File && meta.len > 0;
-        if tree.lstat(&image.path)?.is_some_and(is_file) {
-            out.push(image);
-        }
-    }
-    // systemd's kernel-install layout: <ESP or /boot>/<machine id>/<version>/{linux,initrd}
-    for top in ["/boot", "/boot/efi", "/efi"].map(GuestPath::new) {
-        for id in tree.list(&top)?.iter().filter(|id| is_machine_id(id)) {
-            for version in tree.list(&top.join(id))? {
-                let dir = top.join(id).join(&version);
-                let label = String::from_utf8_lossy(&version).into_owned();
-                let image = Image {
-                    path: dir.join("linux"),
-                    initramfs: vec![dir.join("initrd"), dir.join(format!("initrd.img-{label}"))],
-                    label,
-                };
-                if tree.exists(&image.path)? {
-                    out.push(image);
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
-fn is_machine_id(name: &[u8]) -> bool {
-    name.len() == 32 && name.iter().all(u8::is_ascii_hexdigit)
-}
-
-/// The release: the label where modules lie under it, else what the image says of itself.
-fn version_of(tree: &Tree, image: &Image) -> Result<Option<String>> {
-    let label = &image.label;
-    if !label.is_empty() && tree.exists(&GuestPath::new("/lib/modules").join(label))? {
-        return Ok(Some(label.clone()));
-    }
-    let mut head = Vec::new();
-    if let Some(file) = tree.open(&image.path)? {
-        // An image that cannot be read here is the boot loader topic's to report.
-        let _ = file.take(128 << 10).read_to_end(&mut head);
-    }
-    Ok(image_version(&head).or_else(|| {
-        let versioned = label.starts_with(|c: char| c.is_ascii_digit());
-        versioned.then(|| label.clone())
-    }))
 }
 
 /// The release in an x86 kernel image's setup header (`kernel_version`, at 0x20e).
@@ -172,7 +132,7 @@ fn image_version(head: &[u8]) -> Option<String> {
 
 /// Reads a kernel's module index texts.
 fn read_modules(tree: &Tree, version: &str) -> Result<Modules> {
-    let dir = GuestPath::new("/lib/modules").join(version);
+    let dir = find::modules_dir(tree, version)?;
     let text = |name: &str| -> Result<String> {
         let bytes = tree.read_up_to(&dir.join(name), 16 << 20)?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
@@ -192,24 +152,33 @@ fn kernel(
     version: String,
     modules: &Modules,
 ) -> Result<()> {
-    let dir = GuestPath::new("/lib/modules").join(&version);
+    let dir = find::modules_dir(tree, &version)?;
     let mut inside = BTreeSet::new();
     let mut initramfs: Option<InitramfsFacts> = None;
     for path in &image.initramfs {
-        if let Some(file) = tree.open(path)? {
-            let mut read = read_initramfs_ahead(file, &version);
-            read.facts.path = path.display();
+        let Some(file) = tree.open(path)? else {
+            continue;
+        };
+        let mut read = match image.unified {
+            true => match uki::initramfs(file) {
+                Some((inside, _)) => read_initramfs_ahead(inside, &version),
+                None => break,
+            },
+            false => read_initramfs_ahead(file, &version),
+        };
+        read.facts.path = path.display();
+        if !image.unified {
             read.facts.size = tree.stat(path)?.map_or(0, |meta| meta.len);
-            let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();
-            inside = read.contents.usable(modules_dir).into_keys().collect();
-            let drivers = wanted(facts, modules, &inside);
-            let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
-            facts.sources.splices.insert(path.display(), source);
-            let listing = read.contents.listing;
-            facts.sources.listings.insert(path.display(), listing);
-            initramfs = Some(read.facts);
-            break;
         }
+        let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();
+        inside = read.contents.usable(modules_dir).into_keys().collect();
+        let drivers = wanted(facts, modules, &inside);
+        let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
+        facts.sources.splices.insert(path.display(), source);
+        let listing = read.contents.listing;
+        facts.sources.listings.insert(path.display(), listing);
+        initramfs = Some(read.facts);
+        break;
     }
     let names: BTreeSet<String> = wanted(facts, modules, &inside)
         .iter()

@@ -18,6 +18,8 @@ pub const MKCONFIG: &str = "/usr/sbin/grub-mkconfig";
 /// Our drop-in.
 pub const DROP_IN: &str = "/etc/default/grub.d/99-guestfix.cfg";
 
+/// The setting that chooses the entry to start.
+pub const DEFAULT: &str = "GRUB_DEFAULT";
 const CMDLINE: &str = "GRUB_CMDLINE_LINUX";
 const WHY_NAMES: &str =
     "the guest's next grub-mkconfig would bring device names of the old machine back";
@@ -30,8 +32,8 @@ pub fn parse(bytes: &[u8]) -> Vec<Assignment> {
     all
 }
 
-/// Stable names and a serial console for menus to come.
-pub fn propose(facts: &Facts) -> Proposal {
+/// Stable names and a serial console for menus to come; `default` is the entry to start by itself.
+pub fn propose(facts: &Facts, default: Option<&str>) -> Proposal {
     let mut out = Proposal::default();
     let all: Vec<Assignment> = files(facts).flat_map(|(_, bytes)| parse(bytes)).collect();
     let args: Vec<&str> = all
@@ -46,6 +48,9 @@ pub fn propose(facts: &Facts) -> Proposal {
         let mut edits = rename(facts, path, bytes, &mut out.concerns);
         if path == MAIN && !consoles.is_empty() && !drop_in {
             append(bytes, &consoles, &mut edits, &mut out.concerns);
+        }
+        if let Some(entry) = default.filter(|_| path == MAIN) {
+            choose(bytes, entry, &mut edits, &mut out.concerns);
         }
         let new = edits.apply(bytes);
         out.changes.extend(Change::edit(
@@ -161,7 +166,20 @@ fn append(bytes: &[u8], consoles: &[String], edits: &mut Edits, concerns: &mut V
     }
 }
 
-fn by_hand(path: &str, name: &str) -> Concern {
+/// Sets the entry to start, a name that holds no quotes.
+fn choose(bytes: &[u8], entry: &str, edits: &mut Edits, concerns: &mut Vec<Concern>) {
+    let all = shell::assignments(bytes);
+    let Some(setting) = all.iter().rfind(|a| a.name == DEFAULT) else {
+        return;
+    };
+    match (&setting.inner, setting.quote) {
+        (Some(inner), Some(_)) => edits.replace(inner.clone(), entry),
+        (Some(inner), None) => edits.replace(inner.clone(), format!("\"{entry}\"")),
+        (None, _) => concerns.push(by_hand(MAIN, DEFAULT)),
+    }
+}
+
+pub(super) fn by_hand(path: &str, name: &str) -> Concern {
     Concern::warning(
         "edit-by-hand",
         format!(
@@ -183,7 +201,7 @@ mod tests {
     }
 
     fn main_after(text: &str) -> Option<String> {
-        let out = propose(&facts(MemoryFs::new().file(MAIN, text)));
+        let out = propose(&facts(MemoryFs::new().file(MAIN, text)), None);
         fixture::written(&out.changes, MAIN)
     }
 
@@ -233,21 +251,20 @@ mod tests {
                 MKCONFIG,
                 "for x in ${sysconfdir}/default/grub.d/*.cfg ; do\n",
             );
-        let out = propose(&facts(fs.clone()));
+        let out = propose(&facts(fs.clone()), None);
         assert_eq!(fixture::written(&out.changes, MAIN), None);
         assert_eq!(
             fixture::written(&out.changes, DROP_IN).unwrap(),
             "# Written by guestfix: kernel messages and a login on the serial port (virtctl console).\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX console=tty0 console=ttyS0,115200n8\"\n"
         );
-        let again = propose(&facts(fixture::applied(fs, &out.changes)));
+        let again = propose(&facts(fixture::applied(fs, &out.changes)), None);
         assert!(again.changes.is_empty());
     }
 
     #[test]
     fn what_cannot_be_edited_is_told() {
-        let out = propose(&facts(
-            MemoryFs::new().file(MAIN, "GRUB_CMDLINE_LINUX=\"a \"'root=/dev/sda1'\n"),
-        ));
+        let fs = MemoryFs::new().file(MAIN, "GRUB_CMDLINE_LINUX=\"a \"'root=/dev/sda1'\n");
+        let out = propose(&facts(fs), None);
         assert!(out.changes.is_empty());
         assert!(out.concerns.iter().all(|c| c.id == "edit-by-hand"));
         assert_eq!(out.concerns.len(), 2);

@@ -2,9 +2,11 @@
 //! The EFI system partition: a VM on KubeVirt starts without the boot entries that the guest once
 //! wrote into its firmware's variables, so the loader must also lie where firmware looks by itself:
 //! `\EFI\BOOT\BOOT<machine>.EFI` (UEFI specification 2.10, section 3.5.1.1). Shim is copied together
-//! with the GRUB that it starts, so that Secure Boot still holds.
+//! with the GRUB that it starts, its manager of keys and its certificates and revocations, so that
+//! Secure Boot still holds. Its fallback program is never copied: started from there without a list
+//! it starts again and again (README.fallback of <https://github.com/rhboot/shim>).
 
-use super::pe;
+use super::{pe, uki};
 use crate::error::Result;
 use crate::fs::{GuestPath, Tree};
 use crate::inspect::Facts;
@@ -14,17 +16,16 @@ use crate::linux::gather::Gatherer;
 use crate::plan::{Action, Change, Policy, Proposal, Target};
 use crate::verify::{Check, Finding, Severity};
 
+mod loaders;
+
+use loaders::{
+    beside, dir_of, ends_with, fallback, find, in_boot, is_listed, is_shim_data, join, loader,
+    machine, name_of, role_of, starts_with,
+};
+
 const TOPIC: &str = "efi";
 /// Types of an EFI system partition: GPT (UEFI specification 2.10, section 5.3.3) and MBR.
 const ESP: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
-/// Machines and how firmware, and the names of loaders, abbreviate them.
-const MACHINES: [(&str, &str); 5] = [
-    ("x86_64", "x64"),
-    ("i386", "ia32"),
-    ("aarch64", "aa64"),
-    ("riscv64", "riscv64"),
-    ("loongarch64", "loongarch64"),
-];
 /// Directories below `EFI/` and files in one of them that are looked at.
 const MAX_ENTRIES: usize = 64;
 /// A file may take so many bytes more than it has (Microsoft FAT Specification, section 3.1), on an
@@ -59,11 +60,12 @@ pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
             if ends_with(&name, ".efi") {
                 efi.loaders
                     .extend(loader(gather.tree(), &join(&dir, &name))?);
-            } else if name.eq_ignore_ascii_case("grub.cfg") {
+            } else if name.eq_ignore_ascii_case("grub.cfg") || ends_with(&name, ".csv") {
                 gather.file(&join(&dir, &name))?;
             }
         }
     }
+    efi.unified_kernels = uki::gather(gather, &efi.at)?;
     facts.efi = Some(efi);
     Ok(())
 }
@@ -104,12 +106,20 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
         ));
         return out;
     };
+    if facts.guest.arch == "i386" {
+        out.concerns.push(Concern::warning(
+            "efi-32-bit",
+            "the guest starts by 32-bit UEFI, which KubeVirt's firmware for x86 is not: give the VM \
+             a 32-bit firmware, or install the guest's 64-bit loader first",
+        ));
+    }
     if fault(facts, efi, machine).is_none() {
         return out;
     }
     match source(facts, efi, machine) {
         Some(source) => {
             let changes = copies(facts, efi, machine, source);
+            out.concerns.extend(stale(source));
             match no_room(facts, efi, &changes) {
                 Some(full) => out.concerns.push(full),
                 None => out.changes = changes,
@@ -157,14 +167,25 @@ fn fault(facts: &Facts, efi: &EfiFacts, machine: &str) -> Option<String> {
     if loader.arch != facts.guest.arch {
         return Some(format!("{path} is for {}", loader.arch));
     }
-    let beside = |name: &str| find(efi, &in_boot(efi, name)).is_some();
-    let second = beside(&format!("grub{machine}.efi")) || beside(&format!("fb{machine}.efi"));
-    if role_of(efi, loader) == LoaderRole::Shim && !second {
-        return Some(format!(
-            "{path} is shim, and the loader that it starts is not beside it"
-        ));
+    if role_of(efi, loader) != LoaderRole::Shim {
+        return None;
     }
-    None
+    let boot = in_boot(efi, "");
+    match (
+        beside(efi, &boot, LoaderRole::Fallback).next(),
+        is_listed(facts, efi),
+    ) {
+        (Some(_), true) => None,
+        (Some(fallback), false) => Some(format!(
+            "{path} is shim, and {} finds no vendor's list (BOOT{}.CSV) of what to start",
+            fallback.path,
+            machine.to_ascii_uppercase()
+        )),
+        (None, _) if beside(efi, &boot, LoaderRole::Grub).next().is_some() => None,
+        (None, _) => Some(format!(
+            "{path} is shim, and the loader that it starts is not beside it"
+        )),
+    }
 }
 
 /// The loader to copy: with shim before without, the guest's own vendor before others.
@@ -172,10 +193,11 @@ fn source<'a>(facts: &Facts, efi: &'a EfiFacts, machine: &str) -> Option<&'a Efi
     let distro = facts.guest.distro.clone().unwrap_or_default();
     let boot = in_boot(efi, "");
     let usable = efi.loaders.iter().filter(|loader| {
-        let grub = format!("{}/grub{machine}.efi", dir_of(&loader.path));
         let complete = match loader.role {
-            LoaderRole::Shim => find(efi, &grub).is_some(),
-            LoaderRole::Grub | LoaderRole::SystemdBoot => true,
+            LoaderRole::Shim => beside(efi, dir_of(&loader.path), LoaderRole::Grub)
+                .next()
+                .is_some(),
+            LoaderRole::Grub | LoaderRole::SystemdBoot | LoaderRole::UnifiedKernel => true,
             _ => false,
         };
         complete && loader.arch == facts.guest.arch && !starts_with(&loader.path, &boot)
@@ -188,21 +210,52 @@ fn source<'a>(facts: &Facts, efi: &'a EfiFacts, machine: &str) -> Option<&'a Efi
         };
         let theirs = dir_of(&loader.path).rsplit('/').next();
         let foreign = theirs.is_none_or(|name| !name.eq_ignore_ascii_case(&distro));
-        (foreign, rank, loader.path.len())
+        // A kernel itself serves where there is no loader: the default one, else the newest.
+        let kernel = (loader.role == LoaderRole::UnifiedKernel).then(|| {
+            let mut kernels = facts.kernels.iter();
+            kernels
+                .position(|k| k.image == loader.path)
+                .unwrap_or(usize::MAX)
+        });
+        // A copy of GRUB under another machine's name is no better than the one under its own.
+        let odd = !loader.path.to_ascii_lowercase().contains(machine);
+        (kernel, foreign, rank, odd, loader.path.len())
+    })
+}
+
+/// What to say when a kernel itself is put where firmware looks.
+fn stale(source: &EfiLoader) -> Option<Concern> {
+    (source.role == LoaderRole::UnifiedKernel).then(|| {
+        let message = format!(
+            "there is no boot loader, so {} itself is copied to where firmware looks: copy it again \
+             after each update of the kernel, or install a loader (bootctl install)",
+            source.path
+        );
+        Concern::warning("efi-loader-is-kernel", message)
     })
 }
 
 fn copies(facts: &Facts, efi: &EfiFacts, machine: &str, source: &EfiLoader) -> Vec<Change> {
     let dir = dir_of(&source.path);
     let mut wanted = vec![(source, fallback(efi, machine))];
+    let mut changes = Vec::new();
     if source.role == LoaderRole::Shim {
-        for name in [format!("grub{machine}.efi"), format!("mm{machine}.efi")] {
-            let beside = find(efi, &format!("{dir}/{name}"));
-            wanted.extend(beside.map(|loader| (loader, in_boot(efi, &name))));
+        let mut companions: Vec<&EfiLoader> = beside(efi, dir, LoaderRole::Grub).collect();
+        companions.extend(beside(efi, dir, LoaderRole::MokManager));
+        companions.extend(beside(efi, dir, LoaderRole::Other).filter(|l| is_shim_data(&l.path)));
+        for loader in companions {
+            wanted.push((loader, in_boot(efi, name_of(&loader.path))));
+        }
+        // Shim would start it rather than GRUB, and without a list it finds nothing to start.
+        let unlisted = !is_listed(facts, efi);
+        let boot = in_boot(efi, "");
+        for fallback in beside(efi, &boot, LoaderRole::Fallback).filter(|_| unlisted) {
+            let path = GuestPath::new(&fallback.path);
+            let why = "shim starts it first, and it finds no list of what to start";
+            changes.push(Change::new(TOPIC, why, Action::RemoveFile { path }, None));
         }
     }
     let why = "firmware without boot entries starts the loader from here";
-    let mut changes = Vec::new();
     for (loader, path) in wanted {
         if let Some(old) = find(efi, &path) {
             if old.size == loader.size && old.role == loader.role {
@@ -279,96 +332,12 @@ fn stub(facts: &Facts, efi: &EfiFacts, dir: &str) -> Option<Change> {
     Change::edit(TOPIC, why, &facts.sources, &path, text)
 }
 
-fn loader(tree: &Tree, path: &str) -> Result<Option<EfiLoader>> {
-    let place = GuestPath::new(path);
-    let Some(mut file) = tree.open(&place)? else {
-        return Ok(None);
-    };
-    let size = tree.stat(&place)?.map_or(0, |meta| meta.len);
-    let program = pe::parse(file.as_mut()).unwrap_or_default();
-    Ok(Some(EfiLoader {
-        path: path.to_owned(),
-        role: role(path, &program.components),
-        arch: program.arch.unwrap_or("unknown").to_owned(),
-        signed: program.signed,
-        size,
-    }))
-}
-
-fn role(path: &str, components: &[String]) -> LoaderRole {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let name = name.to_ascii_lowercase();
-    let named = [
-        ("shim", LoaderRole::Shim),
-        ("grub", LoaderRole::Grub),
-        ("systemd-boot", LoaderRole::SystemdBoot),
-        ("mm", LoaderRole::MokManager),
-        ("fb", LoaderRole::Fallback),
-        ("bootmgfw", LoaderRole::WindowsBootManager),
-    ];
-    let by_name = named.iter().find(|(start, _)| name.starts_with(start));
-    // Shim's helpers call themselves shim as well, so their names go first.
-    let by_content = || {
-        named
-            .iter()
-            .find(|(name, _)| components.iter().any(|c| c == name))
-    };
-    by_name
-        .or_else(by_content)
-        .map_or(LoaderRole::Other, |(_, role)| *role)
-}
-
-/// An old shim does not say what it is, but is as long as the one it was copied from.
-fn role_of(efi: &EfiFacts, loader: &EfiLoader) -> LoaderRole {
-    if loader.role != LoaderRole::Other {
-        return loader.role;
-    }
-    let mut same = efi.loaders.iter().filter(|l| l.size == loader.size);
-    same.find(|l| l.role != LoaderRole::Other)
-        .map_or(LoaderRole::Other, |l| l.role)
-}
-
 fn esp(facts: &Facts) -> Option<&MountFacts> {
     facts.mounts.iter().find(|mount| {
         let volume = facts.volume(&mount.volume);
         let ty = volume.and_then(|volume| volume.part_type.as_deref());
         ty.is_some_and(|ty| ESP.contains(&ty))
     })
-}
-
-fn machine(arch: &str) -> Option<&'static str> {
-    let mut machines = MACHINES.iter();
-    machines.find(|(name, _)| *name == arch).map(|(_, m)| *m)
-}
-
-fn fallback(efi: &EfiFacts, machine: &str) -> String {
-    in_boot(efi, &format!("BOOT{}.EFI", machine.to_ascii_uppercase()))
-}
-
-fn in_boot(efi: &EfiFacts, name: &str) -> String {
-    join(&join(&efi.at, "EFI/BOOT"), name)
-}
-
-fn find<'a>(efi: &'a EfiFacts, path: &str) -> Option<&'a EfiLoader> {
-    let mut loaders = efi.loaders.iter();
-    loaders.find(|loader| loader.path.eq_ignore_ascii_case(path))
-}
-
-fn join(dir: &str, name: &str) -> String {
-    format!("{}/{name}", dir.trim_end_matches('/'))
-}
-
-fn dir_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(dir, _)| dir)
-}
-
-fn starts_with(path: &str, start: &str) -> bool {
-    path.get(..start.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(start))
-}
-
-fn ends_with(name: &str, end: &str) -> bool {
-    name.to_ascii_lowercase().ends_with(end)
 }
 
 #[cfg(test)]

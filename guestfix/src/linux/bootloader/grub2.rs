@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::cmdline::{self, Argument};
+use super::cmdline::{self, Run};
 use super::script::{self, Step, Word};
 use crate::error::Result;
 use crate::inspect::Facts;
@@ -22,6 +22,11 @@ pub struct Menu {
     pub defaults: Vec<String>,
     /// It takes entries from `/loader/entries` (Boot Loader Specification).
     pub bls: bool,
+    /// Where each of these stands; `None` where it cannot be replaced.
+    pub default_at: Vec<Option<Range<usize>>>,
+    /// Arguments kept in `kernelopts` and `default_kernelopts`: the variable, and where its value
+    /// stands.
+    pub options: Vec<(String, Range<usize>)>,
 }
 
 /// An entry or submenu.
@@ -59,15 +64,6 @@ impl Linux {
             .any(|prefix| name.starts_with(prefix));
         named || self.args.iter().any(|arg| arg.text.starts_with("root="))
     }
-
-    fn texts(&self) -> Vec<&str> {
-        self.args.iter().map(|arg| arg.text.as_str()).collect()
-    }
-
-    /// True when a serial console is among the arguments.
-    pub fn has_serial(&self) -> bool {
-        cmdline::has_serial(self.texts().into_iter())
-    }
 }
 
 /// Reads a menu.
@@ -84,58 +80,68 @@ pub fn parse(bytes: &[u8]) -> Result<Menu> {
             Step::Close => {
                 stack.pop();
             }
-            Step::Command(words) => menu.command(words, inside),
+            Step::Command(words) => menu.command(bytes, words, inside),
         }
     }
     Ok(menu)
 }
 
-/// The edited menu and what is to be said about it.
+/// The edited menu and what is to be said about it; `edits` are made besides.
 ///
 /// # Errors
 /// As [`parse`].
-pub fn edit(facts: &Facts, path: &str, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Concern>)> {
+pub fn edit(
+    facts: &Facts,
+    path: &str,
+    bytes: &[u8],
+    mut edits: Edits,
+) -> Result<(Vec<u8>, Vec<Concern>)> {
     let menu = parse(bytes)?;
-    let mut edits = Edits::new();
     let mut concerns = Vec::new();
     for linux in menu.linux.iter().filter(|linux| linux.is_kernel()) {
-        for arg in &linux.args {
-            let verdict = cmdline::judge(facts, &arg.text, !linux.initrd.is_empty());
-            let concern = cmdline::concern(path, &verdict);
-            concerns.extend(concern.filter(|c| !concerns.contains(c)));
-            if let Argument::Rename { from, to, .. } = verdict {
-                edits.replace(place_of(bytes, &arg.at, &from), to);
-            }
-        }
         // Arguments kept in a variable bring their own console.
-        if linux
+        let elsewhere = linux
             .args
             .iter()
-            .any(|arg| arg.text.starts_with("$kernelopts"))
-        {
-            continue;
-        }
-        for console in cmdline::missing_consoles(&facts.guest.arch, &linux.texts()) {
-            edits.insert(linux.end, format!(" {console}"));
-        }
+            .any(|arg| arg.text.starts_with("$kernelopts"));
+        let run = Run {
+            file: path,
+            bytes,
+            args: &linux.args,
+            initramfs: !linux.initrd.is_empty(),
+            end: (!elsewhere).then_some(linux.end),
+        };
+        run.edit(facts, &mut edits, &mut concerns);
+    }
+    for (_, at) in &menu.options {
+        let args = cmdline::words_in(bytes, at.clone());
+        let run = Run {
+            file: path,
+            bytes,
+            args: &args,
+            initramfs: true,
+            end: args.last().map(|arg| arg.at.end),
+        };
+        run.edit(facts, &mut edits, &mut concerns);
     }
     Ok((edits.apply(bytes), concerns))
 }
 
-/// Where `device` stands within a word, so that quotes around it stay. A word that spells it in
-/// another way (with backslashes) gets a range outside the file, which is no edit.
-fn place_of(bytes: &[u8], word: &Range<usize>, device: &str) -> Range<usize> {
-    let raw = bytes.get(word.clone()).unwrap_or_default();
-    let found = raw
-        .windows(device.len().max(1))
-        .position(|window| window == device.as_bytes());
-    match found {
-        Some(at) => {
-            let start = word.start.saturating_add(at);
-            start..start.saturating_add(device.len())
-        }
-        None => usize::MAX..usize::MAX,
-    }
+/// Where the value of a `name=value` word stands, quotes around it left out; `None` where it is
+/// made of several parts or holds backslashes.
+fn value_at(bytes: &[u8], word: &Word) -> Option<Range<usize>> {
+    let raw = bytes.get(word.at.clone())?;
+    let from = raw.iter().position(|byte| *byte == b'=')?.checked_add(1)?;
+    let value = raw.get(from..)?;
+    let start = word.at.start.checked_add(from)?;
+    let (inner, start) = match value {
+        [quote @ (b'"' | b'\''), inner @ .., end] if quote == end => (inner, start.checked_add(1)?),
+        plain => (plain, start),
+    };
+    let odd = inner
+        .iter()
+        .any(|byte| matches!(byte, b'"' | b'\'' | b'\\'));
+    (!odd).then_some(start..start.checked_add(inner.len())?)
 }
 
 impl Menu {
@@ -162,7 +168,7 @@ impl Menu {
         self.nodes.len().checked_sub(1)
     }
 
-    fn command(&mut self, words: Vec<Word>, node: Option<usize>) {
+    fn command(&mut self, bytes: &[u8], words: Vec<Word>, node: Option<usize>) {
         let mut words = words.into_iter();
         let Some(command) = words.next() else {
             return;
@@ -188,16 +194,46 @@ impl Menu {
                         .extend(words.map(|word| without_device(&word.text).to_owned()));
                 }
             }
-            "set" => self.defaults.extend(
-                words.filter_map(|word| Some(word.text.strip_prefix("default=")?.to_owned())),
-            ),
+            "set" => words.for_each(|word| self.assign(bytes, &word)),
             "blscfg" => self.bls = true,
             _ => {}
         }
     }
 
-    /// Index of the entry that starts by itself. `env` answers for the variables of grubenv.
-    pub fn default_node(&self, env: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    fn assign(&mut self, bytes: &[u8], word: &Word) {
+        let Some((name, value)) = word.text.split_once('=') else {
+            return;
+        };
+        match name {
+            "default" => {
+                self.defaults.push(value.to_owned());
+                self.default_at.push(value_at(bytes, word));
+            }
+            "kernelopts" | "default_kernelopts" if !value.is_empty() => {
+                let at = value_at(bytes, word);
+                self.options.extend(at.map(|at| (name.to_owned(), at)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Where the number or name stands that chooses the entry; `None` where it cannot be replaced.
+    pub fn fixed_default(&self) -> Option<Range<usize>> {
+        let mut values = self.defaults.iter().zip(&self.default_at).rev();
+        let (_, at) = values.find(|(value, _)| !value.contains('$'))?;
+        at.clone()
+    }
+
+    /// True when the entry is chosen by what the environment block remembers.
+    pub fn is_saved(&self) -> bool {
+        self.defaults
+            .iter()
+            .any(|value| value.contains("saved_entry"))
+    }
+
+    /// What chooses the entry that starts by itself: a number, an id, a title, or a path of these.
+    /// `env` answers for the variables of grubenv.
+    pub fn choice(&self, env: impl Fn(&str) -> Option<String>) -> String {
         let of_variable = |name: &str| {
             let named = self.defaults.iter().any(|value| value.contains(name));
             named
@@ -205,15 +241,29 @@ impl Menu {
                 .flatten()
                 .filter(|value| !value.is_empty())
         };
-        let chosen = of_variable("next_entry")
+        let fixed = || self.defaults.iter().rfind(|value| !value.contains('$'));
+        of_variable("next_entry")
             .or_else(|| of_variable("saved_entry"))
-            .or_else(|| {
-                self.defaults
-                    .iter()
-                    .rfind(|value| !value.contains('$'))
-                    .cloned()
-            });
-        let chosen = chosen.unwrap_or_else(|| "0".to_owned());
+            .or_else(|| fixed().cloned())
+            .unwrap_or_else(|| "0".to_owned())
+    }
+
+    /// What names an entry in such a choice, submenus before it; ids where there are some.
+    pub fn path_to(&self, node: usize) -> String {
+        let mut at = Some(node);
+        let mut parts = Vec::new();
+        // A parent always stands before its child, so this ends.
+        while let Some(node) = at.and_then(|at| self.nodes.get(at)) {
+            parts.push(node.id.clone().unwrap_or_else(|| node.title.clone()));
+            at = node.parent;
+        }
+        parts.reverse();
+        parts.join(">")
+    }
+
+    /// Index of the entry that starts by itself. `env` answers for the variables of grubenv.
+    pub fn default_node(&self, env: impl Fn(&str) -> Option<String>) -> Option<usize> {
+        let chosen = self.choice(env);
         // GRUB falls back to the first entry.
         let node = self.find(&chosen).or_else(|| self.children(None).next())?;
         Some(self.first_leaf(node))
@@ -227,7 +277,7 @@ impl Menu {
     }
 
     /// Follows a path like `1>2`, `id>id` or a title.
-    fn find(&self, path: &str) -> Option<usize> {
+    pub fn find(&self, path: &str) -> Option<usize> {
         let mut at = None;
         for step in path.split('>') {
             let is = |index: &usize| {

@@ -55,7 +55,7 @@ fn facts() -> Facts {
 
 #[test]
 fn only_arguments_change() {
-    let (new, concerns) = edit(&facts(), "grub.cfg", MENU.as_bytes()).unwrap();
+    let (new, concerns) = edit(&facts(), "grub.cfg", MENU.as_bytes(), Edits::new()).unwrap();
     let want = MENU
         .replace(
             "root=/dev/sda1 ro  quiet resume=\"/dev/sda5\"",
@@ -67,13 +67,16 @@ fn only_arguments_change() {
         );
     assert_eq!(String::from_utf8(new.clone()).unwrap(), want);
     assert!(concerns.is_empty());
-    assert_eq!(edit(&facts(), "grub.cfg", &new).unwrap().0, new);
+    assert_eq!(
+        edit(&facts(), "grub.cfg", &new, Edits::new()).unwrap().0,
+        new
+    );
 }
 
 #[test]
 fn crlf_odd_bytes_and_a_missing_final_newline_survive() {
     let menu = b"menuentry 'caf\xe9' {\r\n linux /vmlinuz root=/dev/sda1 ro console=ttyS0\r\n initrd /i\r\n}";
-    let (new, _) = edit(&facts(), "grub.cfg", menu).unwrap();
+    let (new, _) = edit(&facts(), "grub.cfg", menu, Edits::new()).unwrap();
     let want = [
         &b"menuentry 'caf\xe9' {\r\n linux /vmlinuz root=UUID="[..],
         ROOT_UUID.as_bytes(),
@@ -86,14 +89,14 @@ fn crlf_odd_bytes_and_a_missing_final_newline_survive() {
 #[test]
 fn an_unknown_device_is_told_once() {
     let menu = "linux /vmlinuz root=/dev/sdx1\nlinux /vmlinuz root=/dev/sdx1\n";
-    let (_, concerns) = edit(&facts(), "grub.cfg", menu.as_bytes()).unwrap();
+    let (_, concerns) = edit(&facts(), "grub.cfg", menu.as_bytes(), Edits::new()).unwrap();
     assert_eq!(concerns.len(), 1);
     assert_eq!(concerns[0].id, "unknown-device");
 }
 
 #[test]
 fn a_broken_menu_is_an_error_and_no_edit() {
-    let error = edit(&facts(), "grub.cfg", b"menuentry 'x {\n").unwrap_err();
+    let error = edit(&facts(), "grub.cfg", b"menuentry 'x {\n", Edits::new()).unwrap_err();
     assert_eq!(error.code, "grub-syntax");
 }
 
@@ -145,4 +148,41 @@ fn memtest_is_no_kernel() {
     let kernels: Vec<_> = menu.linux.iter().map(Linux::is_kernel).collect();
     assert_eq!(kernels, [true, true, true, false]);
     assert_eq!(menu.linux[0].initrd, ["/boot/initrd.img-6.1.0-2-amd64"]);
+}
+
+#[test]
+fn arguments_kept_in_variables_are_edited_in_their_quotes() {
+    let menu = "if [ -z \"${kernelopts}\" ]; then\n  set kernelopts=\"root=/dev/sda1 ro \"\nfi\nset default_kernelopts='root=/dev/sda1'\nblscfg\n";
+    let (new, _) = edit(&facts(), "grub.cfg", menu.as_bytes(), Edits::new()).unwrap();
+    let named = format!("root=UUID={ROOT_UUID}");
+    let console = "console=tty0 console=ttyS0,115200n8";
+    assert_eq!(
+        String::from_utf8(new).unwrap(),
+        menu.replace("/dev/sda1 ro ", &format!("UUID={ROOT_UUID} ro {console} "))
+            .replace("'root=/dev/sda1'", &format!("'{named} {console}'"))
+    );
+}
+
+#[test]
+fn an_entry_in_a_submenu_is_named_by_its_path() {
+    let menu = parse(MENU.as_bytes()).unwrap();
+    let paths: Vec<_> = (0..menu.nodes.len())
+        .map(|node| menu.path_to(node))
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "gnulinux-simple-1",
+            "advanced",
+            "advanced>old",
+            "advanced>Debian, tiny",
+            "Memory test"
+        ]
+    );
+    assert!(
+        paths
+            .iter()
+            .enumerate()
+            .all(|(n, path)| menu.find(path) == Some(n))
+    );
 }

@@ -2,7 +2,7 @@
 //! GRUB's environment block: exactly 1024 bytes, a signature line, `name=value` lines, and `#` up
 //! to the end (GRUB manual, "The GRUB environment block").
 
-use super::cmdline::{self, Argument};
+use super::cmdline::{self, Run};
 use crate::error::{Error, Result};
 use crate::inspect::Facts;
 use crate::inspect::facts::Concern;
@@ -54,34 +54,50 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Variable>> {
 }
 
 /// Stable device names and a serial console in `kernelopts`, where kernels get their arguments
-/// from it.
+/// from it; `saved` is remembered as the entry to start.
 ///
 /// # Errors
 /// As [`parse`]; `Unsupported`/`grubenv` when the new arguments do not fit.
-pub fn edit(facts: &Facts, path: &str, bytes: &[u8]) -> Result<(Vec<u8>, Vec<Concern>)> {
+pub fn edit(
+    facts: &Facts,
+    path: &str,
+    bytes: &[u8],
+    saved: Option<&str>,
+) -> Result<(Vec<u8>, Vec<Concern>)> {
     let mut edits = Edits::new();
     let mut concerns = Vec::new();
-    for variable in parse(bytes)?.iter().filter(|v| v.name == "kernelopts") {
-        let raw = bytes.get(variable.at.clone()).unwrap_or_default();
-        let words = text::words(raw, variable.at.start);
-        let args: Vec<_> = variable.value.split_whitespace().collect();
-        for ((at, _), arg) in words.iter().zip(&args) {
-            let verdict = cmdline::judge(facts, arg, true);
-            concerns.extend(cmdline::concern(path, &verdict));
-            if let Argument::Rename { to, .. } = verdict {
-                let name = arg.split_once('=').map_or("", |(name, _)| name);
-                edits.replace(at.clone(), format!("{name}={to}"));
-            }
-        }
-        let end = words.last().map_or(variable.at.end, |(at, _)| at.end);
-        for console in cmdline::missing_consoles(&facts.guest.arch, &args) {
-            edits.insert(end, format!(" {console}"));
+    let variables = parse(bytes)?;
+    for variable in variables.iter().filter(|v| v.name == "kernelopts") {
+        let args = cmdline::words_in(bytes, variable.at.clone());
+        let run = Run {
+            file: path,
+            bytes,
+            args: &args,
+            initramfs: true,
+            end: Some(args.last().map_or(variable.at.end, |arg| arg.at.end)),
+        };
+        run.edit(facts, &mut edits, &mut concerns);
+    }
+    if let Some(entry) = saved {
+        match variables.iter().find(|v| v.name == "saved_entry") {
+            Some(variable) => edits.replace(variable.at.clone(), entry),
+            None => edits.insert(SIGNATURE.len(), format!("saved_entry={entry}\n")),
         }
     }
     if edits.is_empty() {
         return Ok((bytes.to_vec(), concerns));
     }
     repad(edits.apply(bytes)).map(|block| (block, concerns))
+}
+
+/// A block that only remembers an entry.
+///
+/// # Errors
+/// `Unsupported`/`grubenv` when its name does not fit.
+pub fn with_saved(entry: &str) -> Result<Vec<u8>> {
+    let mut block = SIGNATURE.to_vec();
+    block.extend(format!("saved_entry={entry}\n").into_bytes());
+    repad(block)
 }
 
 /// Brings an edited block back to its length.
@@ -118,20 +134,37 @@ mod tests {
         let old = block(
             "# WARNING\nsaved_entry=x\nkernelopts=root=/dev/sda1 ro quiet \nboot_success=1\n",
         );
-        let (new, _) = edit(&facts, "grubenv", &old).unwrap();
+        let (new, _) = edit(&facts, "grubenv", &old, None).unwrap();
         assert_eq!(
             new,
             block(&format!(
                 "# WARNING\nsaved_entry=x\nkernelopts=root=UUID={ROOT_UUID} ro quiet console=tty0 console=ttyS0,115200n8 \nboot_success=1\n"
             ))
         );
-        assert_eq!(edit(&facts, "grubenv", &new).unwrap().0, new);
+        assert_eq!(edit(&facts, "grubenv", &new, None).unwrap().0, new);
     }
 
     #[test]
     fn a_block_without_kernelopts_stays() {
         let old = block("saved_entry=x\n");
-        assert_eq!(edit(&fixture::facts(), "grubenv", &old).unwrap().0, old);
+        assert_eq!(
+            edit(&fixture::facts(), "grubenv", &old, None).unwrap().0,
+            old
+        );
+    }
+
+    #[test]
+    fn an_entry_is_remembered_in_the_place_of_the_old_one() {
+        let old = block("saved_entry=a\nboot_success=1\n");
+        let new = edit(&fixture::facts(), "grubenv", &old, Some("bb>c"))
+            .unwrap()
+            .0;
+        assert_eq!(new, block("saved_entry=bb>c\nboot_success=1\n"));
+        let new = edit(&fixture::facts(), "grubenv", &block("x=1\n"), Some("b"))
+            .unwrap()
+            .0;
+        assert_eq!(new, block("saved_entry=b\nx=1\n"));
+        assert_eq!(with_saved("b").unwrap(), block("saved_entry=b\n"));
     }
 
     #[test]
@@ -141,6 +174,9 @@ mod tests {
         let mut facts = fixture::facts();
         facts.guest.arch = "x86_64".to_owned();
         let long = block(&format!("kernelopts=root=/dev/sda1 {}\n", "x".repeat(960)));
-        assert_eq!(edit(&facts, "grubenv", &long).unwrap_err().code, "grubenv");
+        assert_eq!(
+            edit(&facts, "grubenv", &long, None).unwrap_err().code,
+            "grubenv"
+        );
     }
 }

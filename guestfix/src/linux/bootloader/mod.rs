@@ -1,33 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Boot loaders: which kernels start with which arguments, and arguments that hold on the new
-//! machine. GRUB 2 so far; a further loader is a further file here.
+//! machine, now and after the guest's own tools have written their menus anew. A file that is not
+//! understood is left alone and told.
 
 use std::collections::BTreeSet;
 
 use super::devices;
 use super::fstab::unparsable;
 use super::gather::Gatherer;
-use super::text;
+use super::text::{self, Edits};
 use crate::error::Result;
 use crate::inspect::Facts;
 use crate::inspect::facts::{Concern, Sources};
 use crate::plan::{Change, Policy, Proposal, Target};
 use crate::verify::{Check, Finding, Severity};
 
+pub mod bls;
+pub mod choice;
 pub mod cmdline;
 pub mod defaults;
+pub mod device_map;
 pub mod efi;
+pub mod entry;
+pub mod extlinux;
+pub mod generators;
 pub mod grub2;
 pub mod grubenv;
+pub mod kernel_cmdline;
+pub mod legacy;
 mod pe;
 pub mod script;
+pub mod systemd_boot;
+pub mod uki;
+pub mod version;
 
 const TOPIC: &str = "bootloader";
 
 /// Where GRUB 2 keeps its menu, by distribution.
 const GRUB_DIRS: [&str; 2] = ["/boot/grub", "/boot/grub2"];
 /// Where EFI guests may keep it.
-const EFI_DIR: &str = "/boot/efi/EFI";
+const EFI_DIRS: [&str; 2] = ["/boot/efi/EFI", "/efi/EFI"];
+/// Menus of GRUB, old and new, and its environment block.
+const MENUS: [&str; 4] = ["grub.cfg", "grubenv", "menu.lst", "grub.conf"];
 /// Links to kernels, which a menu may name.
 const KERNEL_LINKS: [&str; 4] = [
     "/vmlinuz",
@@ -37,37 +51,94 @@ const KERNEL_LINKS: [&str; 4] = [
 ];
 const DEBCONF: &str = "/var/cache/debconf/config.dat";
 
-/// Every menu of the guest that could be read, with its path.
+/// More entry files than these are not read: the newest are.
+const MAX_FRAGMENTS: usize = 512;
+
+/// Every menu of GRUB 2 that could be read, with its path; [`entry::menus`] knows all loaders.
 pub fn parse(sources: &Sources) -> Vec<(&str, grub2::Menu)> {
-    menus(sources)
+    named(sources, &["/grub.cfg", "/custom.cfg"])
         .filter_map(|(path, bytes)| Some((path, grub2::parse(bytes).ok()?)))
         .collect()
 }
 
-/// Stable device names and a serial console for every entry, now and after the next regeneration.
-pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
+/// Stable device names and a serial console for every entry, now and after the next regeneration;
+/// and a default entry whose kernel can start.
+pub fn propose(facts: &Facts, target: &Target, _: &Policy) -> Proposal {
     let mut out = Proposal::default();
-    let menus =
-        menus(&facts.sources).map(|(path, bytes)| (path, bytes, grub2::edit(facts, path, bytes)));
-    let blocks = environments(&facts.sources)
-        .map(|(path, bytes)| (path, bytes, grubenv::edit(facts, path, bytes)));
-    for (path, bytes, edited) in menus.chain(blocks) {
-        match edited {
-            Ok((new, concerns)) if !text::is_binary(bytes) => {
+    let moved = choice::needed(facts, target.disk_bus);
+    let mut steps = moved.as_ref().map(|m| m.steps.clone()).unwrap_or_default();
+    out.concerns.extend(moved.as_ref().map(choice::concern));
+    let main = steps.remove(defaults::MAIN);
+    let alpine = steps.remove(generators::UPDATE_EXTLINUX);
+    for (path, bytes) in files(&facts.sources) {
+        let step = steps.remove(path);
+        if text::is_binary(bytes) {
+            out.concerns.push(unparsable(path));
+            continue;
+        }
+        match edit(facts, path, bytes, step.as_deref()) {
+            Ok((new, concerns)) => {
                 out.concerns.extend(concerns);
                 let why = "boot with device names that hold on KubeVirt, and with a serial console";
                 out.changes
                     .extend(Change::edit(TOPIC, why, &facts.sources, path, new));
             }
-            Ok(_) => out.concerns.push(unparsable(path)),
             Err(error) => out.concerns.push(Concern::warning(
                 "unparsable-file",
                 format!("{path} was left alone: {error}"),
             )),
         }
     }
-    out.extend(defaults::propose(facts));
+    for (path, step) in steps {
+        let new = match path.ends_with("/grubenv") {
+            true => grubenv::with_saved(&step).ok(),
+            false => Some(systemd_boot::edit(b"", &step)),
+        };
+        let why = "the entry that starts by itself";
+        let change = new.and_then(|new| Change::edit(TOPIC, why, &facts.sources, &path, new));
+        out.changes.extend(change);
+    }
+    out.changes
+        .extend(device_map::propose(facts, target.disk_bus));
+    out.extend(defaults::propose(facts, main.as_deref()));
+    out.extend(kernel_cmdline::propose(facts));
+    out.extend(generators::propose(facts, alpine.as_deref()));
+    out.concerns.extend(uki::concerns(facts));
     out
+}
+
+/// One file of a loader, edited; `step` is the entry to start by itself where this file chooses it.
+fn edit(
+    facts: &Facts,
+    path: &str,
+    bytes: &[u8],
+    step: Option<&str>,
+) -> Result<(Vec<u8>, Vec<Concern>)> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if is_fragment(path) {
+        let initramfs = bls::parse(name, bytes).is_some_and(|f| !f.initrd.is_empty());
+        return Ok(bls::edit(facts, path, bytes, initramfs));
+    }
+    match name {
+        "grubenv" => grubenv::edit(facts, path, bytes, step),
+        "loader.conf" => Ok((
+            step.map_or_else(|| bytes.to_vec(), |step| systemd_boot::edit(bytes, step)),
+            Vec::new(),
+        )),
+        "menu.lst" | "grub.conf" => {
+            let index = step.and_then(|step| step.parse().ok());
+            Ok(legacy::edit(facts, path, bytes, index))
+        }
+        "grub.cfg" | "custom.cfg" => {
+            let mut edits = Edits::new();
+            let at = grub2::parse(bytes)?.fixed_default();
+            if let Some((step, at)) = step.zip(at) {
+                edits.replace(at, step);
+            }
+            grub2::edit(facts, path, bytes, edits)
+        }
+        _ => Ok(extlinux::edit(facts, path, bytes, step)),
+    }
 }
 
 /// The checks of this topic.
@@ -82,9 +153,14 @@ pub const CHECKS: &[Check] = &[
         name: "boot-defaults-stable",
         what: "a boot menu that the guest regenerates will name its devices in a stable way",
         severity: Severity::Advised,
-        run: |facts, _| match defaults::faults(facts) {
-            faults if faults.is_empty() => Finding::pass("nothing unstable"),
-            faults => Finding::fail(faults.join("; ")),
+        run: |facts, _| {
+            let mut faults = defaults::faults(facts);
+            faults.extend(kernel_cmdline::faults(facts));
+            faults.extend(generators::faults(facts));
+            match faults.is_empty() {
+                true => Finding::pass("nothing unstable"),
+                false => Finding::fail(faults.join("; ")),
+            }
         },
     },
     Check {
@@ -95,20 +171,30 @@ pub const CHECKS: &[Check] = &[
     },
 ];
 
-/// Reads the boot loader's files.
+/// Reads the boot loaders' files.
 ///
 /// # Errors
 /// `Corrupt` when the filesystem is damaged.
 pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
     for dir in GRUB_DIRS {
-        for name in ["grub.cfg", "custom.cfg", "grubenv"] {
+        for name in MENUS.iter().chain(&["custom.cfg", "device.map"]) {
             gather.file(&format!("{dir}/{name}"))?;
         }
     }
-    for vendor in gather.dir(EFI_DIR)? {
-        for name in ["grub.cfg", "grubenv"] {
-            gather.file(&format!("{EFI_DIR}/{vendor}/{name}"))?;
+    gather.file(entry::LEGACY_SAVED)?;
+    for dir in EFI_DIRS {
+        for vendor in gather.dir(dir)? {
+            for name in MENUS {
+                gather.file(&format!("{dir}/{vendor}/{name}"))?;
+            }
         }
+    }
+    for base in entry::BASES {
+        gather.file(&format!("{base}/{}", systemd_boot::PATH))?;
+        gather_fragments(gather, &format!("{base}/{}", bls::DIR))?;
+    }
+    for dir in extlinux::DIRS {
+        gather.files_in(dir, |name| extlinux::is_config(dir, name))?;
     }
     for link in KERNEL_LINKS {
         gather.link(link)?;
@@ -116,7 +202,29 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
     gather.file(defaults::MAIN)?;
     gather.files_in(defaults::DIR, |name| name.ends_with(".cfg"))?;
     gather.file(defaults::MKCONFIG)?;
+    kernel_cmdline::gather(gather)?;
+    generators::gather(gather)?;
     install_device(gather)
+}
+
+/// Reads the entry files of one directory, the newest first where there are too many.
+fn gather_fragments(gather: &mut Gatherer<'_>, dir: &str) -> Result<()> {
+    let mut names = gather.dir(dir)?;
+    names.retain(|name| name.ends_with(".conf"));
+    names.sort_by(|one, other| version::package(other, one));
+    if names.len() > MAX_FRAGMENTS {
+        gather.concerns.push(Concern::warning(
+            "many-boot-entries",
+            format!(
+                "{dir} holds {} entries; the newest {MAX_FRAGMENTS} of them are looked at",
+                names.len()
+            ),
+        ));
+    }
+    for name in names.iter().take(MAX_FRAGMENTS) {
+        gather.file(&format!("{dir}/{name}"))?;
+    }
+    Ok(())
 }
 
 /// Marks the kernels that a menu starts, and the one it starts by itself, which comes first. With
@@ -124,87 +232,83 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
 pub fn mark_kernels(facts: &mut Facts) {
     let mut named = BTreeSet::new();
     let mut default = None;
-    for (path, menu) in parse(&facts.sources) {
-        let node = menu.default_node(|name| environment(&facts.sources, path, name));
-        for linux in menu.linux.iter().filter(|linux| linux.is_kernel()) {
-            let image = image_path(facts, &linux.image);
-            // custom.cfg is a part of grub.cfg and chooses nothing.
-            if linux.node == node && default.is_none() && path.ends_with("/grub.cfg") {
-                default = image.clone();
+    for menu in entry::menus(facts) {
+        for (index, entry) in menu.entries.iter().enumerate() {
+            let kernel = entry::kernel(facts, &menu, entry);
+            if menu.default == Some(index) && default.is_none() {
+                default = kernel;
             }
-            named.extend(image);
+            named.extend(kernel);
         }
     }
     let blind = named.is_empty();
-    for kernel in &mut facts.kernels {
-        kernel.in_boot_menu = blind || named.contains(&kernel.image);
-        kernel.default = default.as_ref() == Some(&kernel.image);
+    for (index, kernel) in facts.kernels.iter_mut().enumerate() {
+        kernel.in_boot_menu = blind || named.contains(&index);
+        kernel.default = default == Some(index);
     }
     facts.kernels.sort_by_key(|kernel| !kernel.default);
 }
 
-/// The gathered kernel that a menu's path means. GRUB's path begins at the filesystem that holds
-/// the image, so `/boot` may be missing before it, and a subvolume may stand before `/boot`.
-fn image_path(facts: &Facts, image: &str) -> Option<String> {
-    let spellings = [
-        Some(image.to_owned()),
-        Some(format!("/boot{image}")),
-        image
-            .find("/boot/")
-            .and_then(|at| image.get(at..))
-            .map(str::to_owned),
-    ];
-    let spelled = |path: &String| {
-        facts
-            .kernels
+/// Every gathered file of a loader that may be edited, each real file once.
+fn files(sources: &Sources) -> impl Iterator<Item = (&str, &[u8])> {
+    let is_extlinux = |path: &str| {
+        extlinux::DIRS
             .iter()
-            .any(|kernel| kernel.image == *path)
-            .then(|| path.clone())
+            .any(|dir| entry::extlinux_files(sources, dir).any(|have| have == path))
     };
-    spellings.iter().flatten().find_map(|path| {
-        spelled(path).or_else(|| {
-            let target = facts.sources.links.get(path.as_str())?;
-            let dir = crate::fs::GuestPath::new(path).parent()?;
-            let real = if target.starts_with('/') {
-                crate::fs::GuestPath::new(target)
-            } else {
-                dir.join(target)
-            };
-            spelled(&real.display())
-        })
+    let mut seen = BTreeSet::new();
+    let all = sources.files.iter();
+    all.filter(move |(path, _)| {
+        let menu = MENUS.iter().chain(&["custom.cfg", "loader.conf"]);
+        let named = menu
+            .into_iter()
+            .any(|name| path.rsplit('/').next() == Some(*name));
+        (on_boot(path) && (named || is_fragment(path))) || is_extlinux(path)
     })
+    .filter(move |(_, file)| seen.insert(&file.real))
+    .map(|(path, file)| (path.as_str(), file.content.as_slice()))
 }
 
-fn menus(sources: &Sources) -> impl Iterator<Item = (&str, &[u8])> {
-    named(sources, &["/grub.cfg", "/custom.cfg"])
+fn is_fragment(path: &str) -> bool {
+    let parent = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+    parent.ends_with(bls::DIR) && path.ends_with(".conf")
 }
 
-fn environments(sources: &Sources) -> impl Iterator<Item = (&str, &[u8])> {
-    named(sources, &["/grubenv"])
+fn on_boot(path: &str) -> bool {
+    path.starts_with("/boot/") || path.starts_with("/efi/")
 }
 
-/// Gathered files below /boot by the end of their names, each real file once.
+/// Gathered files of the partitions that hold loaders, by the end of their names, each real file
+/// once.
 fn named<'a>(sources: &'a Sources, ends: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
     let mut seen = BTreeSet::new();
-    sources
-        .files
-        .iter()
-        .filter(|(path, _)| {
-            path.starts_with("/boot/") && ends.iter().any(|end| path.ends_with(end))
-        })
+    let all = sources.files.iter();
+    all.filter(|(path, _)| on_boot(path) && ends.iter().any(|end| path.ends_with(end)))
         .filter(move |(_, file)| seen.insert(&file.real))
         .map(|(path, file)| (path.as_str(), file.content.as_slice()))
 }
 
-/// A variable of the environment block beside a menu.
-fn environment(sources: &Sources, menu: &str, name: &str) -> Option<String> {
+/// The environment block of a menu: the one beside it, else the only one there is; where there is
+/// none, its place.
+fn environment_path(sources: &Sources, menu: &str) -> Option<String> {
     let (dir, _) = menu.rsplit_once('/')?;
-    let block = sources.bytes(&format!("{dir}/grubenv"))?;
+    let beside = format!("{dir}/grubenv");
+    if sources.files.contains_key(&beside) {
+        return Some(beside);
+    }
+    let mut others = named(sources, &["/grubenv"]);
+    match (others.next(), others.next()) {
+        (Some((path, _)), None) => Some(path.to_owned()),
+        _ => Some(beside),
+    }
+}
+
+/// A variable of a menu's environment block.
+fn environment(sources: &Sources, menu: &str, name: &str) -> Option<String> {
+    let block = sources.bytes(&environment_path(sources, menu)?)?;
     let variables = grubenv::parse(block).ok()?;
-    variables
-        .into_iter()
-        .find(|v| v.name == name)
-        .map(|v| v.value)
+    let mut variables = variables.into_iter();
+    variables.find(|v| v.name == name).map(|v| v.value)
 }
 
 /// Debian remembers by which name GRUB was written to the disk; an update of GRUB asks again when
@@ -242,34 +346,29 @@ fn install_device(gather: &mut Gatherer<'_>) -> Result<()> {
 }
 
 fn entries_stable(facts: &Facts, _: &Target) -> Finding {
+    let menus = named(&facts.sources, &["/grub.cfg", "/custom.cfg"]);
+    let broken = menus.filter_map(|(path, bytes)| {
+        let error = grub2::parse(bytes).err()?;
+        Some(format!("{path}: {error}"))
+    });
+    let mut faults: Vec<String> = broken.collect();
     let mut seen = 0_usize;
-    let mut faults = Vec::new();
-    for (path, bytes) in menus(&facts.sources) {
-        let menu = match grub2::parse(bytes) {
-            Ok(menu) => menu,
-            Err(error) => {
-                faults.push(format!("{path}: {error}"));
-                continue;
-            }
-        };
-        for linux in menu.linux.iter().filter(|linux| linux.is_kernel()) {
+    let mut judge = |name: &str, args: &mut dyn Iterator<Item = &str>| {
+        let devices = args.filter_map(cmdline::device_of);
+        let bad = devices.filter_map(|device| devices::fault(facts, device));
+        faults.extend(bad.map(|fault| format!("{name}: {fault}")));
+    };
+    for menu in entry::menus(facts) {
+        for entry in &menu.entries {
             seen = seen.saturating_add(1);
-            let devices = linux
-                .args
-                .iter()
-                .filter_map(|arg| cmdline::device_of(&arg.text));
-            let bad = devices.filter_map(|device| devices::fault(facts, device));
-            faults.extend(bad.map(|fault| format!("{}: {fault}", linux.image)));
+            judge(&entry.image, &mut entry.args.iter().map(String::as_str));
         }
     }
-    for (path, bytes) in environments(&facts.sources) {
+    for (path, bytes) in named(&facts.sources, &["/grubenv"]) {
         let options = grubenv::parse(bytes).unwrap_or_default();
-        let options = options.iter().filter(|v| v.name == "kernelopts");
-        let devices = options
-            .flat_map(|v| v.value.split_whitespace())
-            .filter_map(cmdline::device_of);
-        let bad = devices.filter_map(|device| devices::fault(facts, device));
-        faults.extend(bad.map(|fault| format!("{path}: {fault}")));
+        for options in options.iter().filter(|v| v.name == "kernelopts") {
+            judge(path, &mut options.value.split_whitespace());
+        }
     }
     match (seen, faults.is_empty()) {
         (0, true) => Finding::fail("no boot menu that guestfix can read names a kernel"),
@@ -282,118 +381,16 @@ fn console_serial(facts: &Facts, _: &Target) -> Finding {
     if cmdline::serial_port(&facts.guest.arch).is_none() {
         return Finding::skip(format!("no serial port is known for {}", facts.guest.arch));
     }
-    let menus = parse(&facts.sources);
-    let kernels: Vec<_> = menus
-        .iter()
-        .flat_map(|(_, menu)| &menu.linux)
-        .filter(|linux| linux.is_kernel())
-        .collect();
-    match kernels.iter().find(|linux| !linux.has_serial()) {
-        None if kernels.is_empty() => Finding::skip("no boot entry was read"),
-        None => Finding::pass(format!("{} entries", kernels.len())),
-        Some(linux) => Finding::fail(format!("the entry of {} has none", linux.image)),
+    let menus = entry::menus(facts);
+    let entries: Vec<_> = menus.iter().flat_map(|menu| &menu.entries).collect();
+    let serial =
+        |entry: &&&entry::Entry| !cmdline::has_serial(entry.args.iter().map(String::as_str));
+    match entries.iter().find(serial) {
+        None if entries.is_empty() => Finding::skip("no boot entry was read"),
+        None => Finding::pass(format!("{} entries", entries.len())),
+        Some(entry) => Finding::fail(format!("the entry of {} has none", entry.image)),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixture::{self, ROOT_UUID};
-    use super::*;
-    use crate::fs::MemoryFs;
-    use crate::verify::Outcome;
-
-    const MENU: &str = "set default=\"${saved_entry}\"\nmenuentry a --id a {\n linux /vmlinuz root=/dev/sda1\n initrd /initrd.img\n}\nmenuentry b --id b {\n linux /vmlinuz-6.1.0-1 root=/dev/sda1\n initrd /i\n}\n";
-
-    fn env(entry: &str) -> Vec<u8> {
-        let mut block = format!("# GRUB Environment Block\nsaved_entry={entry}\n").into_bytes();
-        block.resize(grubenv::LEN, b'#');
-        block
-    }
-
-    fn facts(fs: MemoryFs) -> Facts {
-        let mut facts = fixture::gathered(fs);
-        facts.guest.arch = "x86_64".to_owned();
-        facts.kernels = ["6.1.0-1", "6.1.0-2", "6.1.0-3"]
-            .map(fixture::kernel)
-            .to_vec();
-        facts
-    }
-
-    #[test]
-    fn kernels_are_marked_through_links_and_a_separate_boot() {
-        let fs = MemoryFs::new()
-            .file("/boot/grub/grub.cfg", MENU)
-            .file("/boot/grub/grubenv", env("a"))
-            .symlink("/boot/vmlinuz", "vmlinuz-6.1.0-2");
-        let mut facts = facts(fs);
-        mark_kernels(&mut facts);
-        let marks: Vec<_> = facts
-            .kernels
-            .iter()
-            .map(|k| (k.version.as_str(), k.default, k.in_boot_menu))
-            .collect();
-        assert_eq!(
-            marks,
-            [
-                ("6.1.0-2", true, true),
-                ("6.1.0-1", false, true),
-                ("6.1.0-3", false, false)
-            ]
-        );
-    }
-
-    #[test]
-    fn without_a_menu_every_kernel_counts() {
-        let mut facts = facts(MemoryFs::new());
-        mark_kernels(&mut facts);
-        assert!(facts.kernels.iter().all(|k| k.in_boot_menu && !k.default));
-        assert_eq!(
-            entries_stable(&facts, &fixture::target()).result,
-            Outcome::Fail
-        );
-    }
-
-    #[test]
-    fn the_checks_fail_before_and_pass_after() {
-        let fs = MemoryFs::new().file("/boot/grub/grub.cfg", MENU);
-        let before = facts(fs.clone());
-        let out = propose(&before, &fixture::target(), &Policy::default());
-        let after = facts(fixture::applied(fs, &out.changes));
-        for check in CHECKS.iter().filter(|c| c.name != "boot-defaults-stable") {
-            let run = |facts| (check.run)(facts, &fixture::target()).result;
-            assert_eq!(
-                (run(&before), run(&after)),
-                (Outcome::Fail, Outcome::Pass),
-                "{}",
-                check.name
-            );
-        }
-        let text = fixture::written(&out.changes, "/boot/grub/grub.cfg").unwrap();
-        assert!(text.contains(&format!("root=UUID={ROOT_UUID} console=tty0")));
-    }
-
-    #[test]
-    fn a_broken_menu_is_left_alone_and_fails_the_check() {
-        let facts = facts(MemoryFs::new().file("/boot/grub/grub.cfg", "menuentry 'x {\n"));
-        let out = propose(&facts, &fixture::target(), &Policy::default());
-        assert!(out.changes.is_empty());
-        assert_eq!(out.concerns[0].id, "unparsable-file");
-        assert_eq!(
-            entries_stable(&facts, &fixture::target()).result,
-            Outcome::Fail
-        );
-    }
-
-    #[test]
-    fn a_remembered_install_device_is_told() {
-        let fs = MemoryFs::new().file(
-            DEBCONF,
-            "Name: grub-pc/install_devices\nTemplate: x\nValue: /dev/disk/by-id/ata-VMware_1\n\nName: other\nValue: /dev/sda\n",
-        );
-        let ids: Vec<_> = facts(fs).concerns.into_iter().map(|c| c.id).collect();
-        assert_eq!(
-            ids.iter().filter(|id| *id == "grub-install-device").count(),
-            1
-        );
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The head of an EFI program: which machine it is for, whether it is signed, and what it calls
-//! itself (Microsoft PE Format; SBAT.md of <https://github.com/rhboot/shim>).
+//! The head of an EFI program: which machine it is for, whether it is signed, what it calls
+//! itself, and the sections of a unified kernel image (Microsoft PE Format; SBAT.md of
+//! <https://github.com/rhboot/shim>;
+//! <https://uapi-group.org/specifications/specs/unified_kernel_image/>).
 
 use std::io::SeekFrom;
 
@@ -11,6 +13,8 @@ const HEAD: usize = 4096;
 /// Bytes of `.sbat` looked at.
 const SBAT: u64 = 4096;
 const MAX_SECTIONS: usize = 96;
+/// Bytes of a section of text looked at.
+const MAX_SECTION_TEXT: u64 = 64 << 10;
 
 /// What the head says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +25,30 @@ pub(super) struct Program {
     pub(super) signed: bool,
     /// The components that `.sbat` lists, the format's own line left out.
     pub(super) components: Vec<String>,
+    /// Sections: name, offset in the file, and bytes.
+    pub(super) sections: Vec<(String, u64, u64)>,
+}
+
+impl Program {
+    /// A kernel with its initramfs and arguments in one program.
+    pub(super) fn is_unified_kernel(&self) -> bool {
+        self.section(".linux").is_some()
+    }
+
+    /// Offset and bytes of a section.
+    pub(super) fn section(&self, name: &str) -> Option<(u64, u64)> {
+        let mut sections = self.sections.iter();
+        let (_, at, len) = sections.find(|(have, ..)| have == name)?;
+        Some((*at, *len))
+    }
+}
+
+/// A section of text (`.cmdline`, `.uname`, `.osrel`), zeros and blanks at its end cut off.
+pub(super) fn text(file: &mut dyn ReadSeek, program: &Program, name: &str) -> Option<String> {
+    let (at, len) = program.section(name)?;
+    let bytes = part(file, at, len.min(MAX_SECTION_TEXT))?;
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
 /// Reads a program's head; `None` when it is none, or cannot be read.
@@ -43,20 +71,32 @@ pub(super) fn parse(file: &mut dyn ReadSeek) -> Option<Program> {
     // The fifth directory is the certificate table: offset and size in the file.
     let certificates = optional.get(directories.checked_add(32)?..)?;
     let sections = optional.get(usize::from(le16(coff, 20)?)..)?;
-    let sbat = sections
-        .chunks_exact(40)
-        .take(usize::from(le16(coff, 6)?).min(MAX_SECTIONS))
-        .find(|section| section.starts_with(b".sbat\0"))
-        .and_then(|section| Some((le32(section, 20)?, le32(section, 8)?)));
-    let text = match sbat {
-        Some((place, len)) => part(file, u64::from(place), u64::from(len).min(SBAT)),
-        None => None,
-    };
-    Some(Program {
+    let count = usize::from(le16(coff, 6)?).min(MAX_SECTIONS);
+    let sections = sections.chunks_exact(40).take(count).filter_map(section);
+    let mut program = Program {
         arch: arch(le16(coff, 4)?),
         signed: le32(certificates, 4)? > 0,
-        components: components(&text.unwrap_or_default()),
-    })
+        components: Vec::new(),
+        sections: sections.collect(),
+    };
+    if let Some((place, len)) = program.section(".sbat") {
+        let text = part(file, place, len.min(SBAT));
+        program.components = components(&text.unwrap_or_default());
+    }
+    Some(program)
+}
+
+/// Name, offset and bytes; the bytes in memory, where the file pads them, and else those in the file.
+fn section(header: &[u8]) -> Option<(String, u64, u64)> {
+    let name = header.get(..8)?.split(|byte| *byte == 0).next()?;
+    let (memory, file) = (le32(header, 8)?, le32(header, 16)?);
+    let len = match (memory, file) {
+        (0, file) => file,
+        (memory, 0) => memory,
+        (memory, file) => memory.min(file),
+    };
+    let name = String::from_utf8_lossy(name).into_owned();
+    Some((name, u64::from(le32(header, 20)?), u64::from(len)))
 }
 
 fn part(file: &mut dyn ReadSeek, at: u64, len: u64) -> Option<Vec<u8>> {
@@ -122,10 +162,48 @@ pub(crate) fn sample(machine: u16, signed: bool, sbat: &str) -> Vec<u8> {
     out
 }
 
+/// A unified kernel image of these sections.
+#[cfg(test)]
+pub(crate) fn unified(machine: u16, signed: bool, sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = sample(machine, signed, "");
+    out[0x86] = u8::try_from(sections.len()).unwrap();
+    for (index, (name, body)) in sections.iter().enumerate() {
+        let (place, len) = (
+            u32::try_from(out.len()).unwrap(),
+            u32::try_from(body.len()).unwrap(),
+        );
+        let header = out[0x98 + 240..].chunks_exact_mut(40).nth(index).unwrap();
+        header.fill(0);
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[8..12].copy_from_slice(&len.to_le_bytes());
+        header[16..20].copy_from_slice(&len.next_multiple_of(512).to_le_bytes());
+        header[20..24].copy_from_slice(&place.to_le_bytes());
+        out.extend_from_slice(body);
+        out.resize(out.len().next_multiple_of(512), 0);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Cursor;
+
+    #[test]
+    fn a_unified_kernel_says_what_it_is_made_of() {
+        let parts: [(&str, &[u8]); 3] = [
+            (".linux", b"kernel"),
+            (".cmdline", b"root=/dev/sda1 quiet\n\0"),
+            (".uname", b"6.1.0-1"),
+        ];
+        let mut file = Cursor::new(unified(0x8664, true, &parts));
+        let program = parse(&mut file).unwrap();
+        assert!(program.is_unified_kernel() && program.signed);
+        let say = |name: &str, file: &mut Cursor<Vec<u8>>| text(file, &program, name);
+        assert_eq!(say(".cmdline", &mut file).unwrap(), "root=/dev/sda1 quiet");
+        assert_eq!(say(".uname", &mut file).unwrap(), "6.1.0-1");
+        assert_eq!(say(".osrel", &mut file), None);
+    }
 
     const SHIM: &str = "sbat,1,SBAT Version,sbat,1,https://example.org\nshim,4,UEFI shim,shim,1,x\nshim.debian,1,Debian,shim,15.8,y\n";
 

@@ -10,6 +10,7 @@ use crate::inspect::Facts;
 use crate::inspect::facts::{
     Category, Concern, DriverAt, InitramfsFacts, KernelFacts, SpliceSource,
 };
+use crate::linux::bootloader::{choice, uki};
 use crate::linux::kernel;
 use crate::linux::modules::name_of;
 use crate::plan::{Action, Change, InitramfsMode, Member, MemberKind, Policy, Proposal, Target};
@@ -24,6 +25,7 @@ const RESERVE: u64 = 1 << 20;
 /// own next rebuild keep the drivers.
 pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
     let mut out = Proposal::default();
+    let moved = choice::needed(facts, target.disk_bus);
     let mut rebuilds = Vec::new();
     let mut done = BTreeSet::new();
     let mut needed: BTreeMap<String, u64> = BTreeMap::new();
@@ -36,7 +38,7 @@ pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
             Ok(Some(change)) if change.opaque => rebuilds.push(change),
             Ok(change) => out.changes.extend(change),
             Err((id, message)) => {
-                let category = match kernel::is_default(facts, kernel) {
+                let category = match choice::is_default_then(facts, kernel, moved.as_ref()) {
                     true => Category::Critical,
                     false => Category::Warning,
                 };
@@ -71,6 +73,9 @@ fn of_kernel(
         ));
     }
     let lacking = names(&drivers, |_, _| true);
+    if kernel.is_unified() {
+        return unified(facts, kernel, &lacking, target).map(|()| None);
+    }
     let Some(initramfs) = &kernel.initramfs else {
         let message = format!("kernel {version} has no initramfs and {lacking} are not built in");
         return match lacking.is_empty() {
@@ -111,6 +116,32 @@ fn of_kernel(
         }
         Err(problem) => Err(problem),
     }
+}
+
+/// A unified kernel image is never changed: what it lacks is said, with what helps.
+fn unified(
+    facts: &Facts,
+    kernel: &KernelFacts,
+    lacking: &str,
+    target: &Target,
+) -> Result<(), Problem> {
+    let Some(initramfs) = &kernel.initramfs else {
+        return Ok(());
+    };
+    let waits: Vec<&str> = vanishing(initramfs, target)
+        .map(|d| d.device.as_str())
+        .collect();
+    let fault = match (&initramfs.damage, lacking, waits.as_slice()) {
+        (Some(damage), ..) => format!("cannot be read to its end: {damage}"),
+        (None, "", []) => return Ok(()),
+        (None, "", waits) => format!("waits for {}", waits.join(", ")),
+        (None, lacking, _) => format!("lacks {lacking}"),
+    };
+    let images = facts.efi.iter().flat_map(|efi| &efi.unified_kernels);
+    let image = images.into_iter().find(|image| image.path == kernel.image);
+    let remedy = image.map(uki::remedy).unwrap_or_default();
+    let message = format!("the initramfs inside {} {fault}; {remedy}", kernel.image);
+    Err(("unified-kernel-lacks-virtio", message))
 }
 
 /// What making the initramfs anew can help against.

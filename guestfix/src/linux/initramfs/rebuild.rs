@@ -90,6 +90,9 @@ pub fn action(
     kernel: &KernelFacts,
     initramfs: &InitramfsFacts,
 ) -> Result<Action, String> {
+    if kernel.is_unified() {
+        return Err("it is a part of a unified kernel image".to_owned());
+    }
     let installed = |of: Option<&str>| {
         let mut programs = PROGRAMS.iter();
         programs.find(|(program, name)| {

@@ -103,9 +103,107 @@ fn a_guest_with_a_whole_fallback_is_left_alone() {
             "/boot/efi/EFI/Boot/fbx64.efi",
             pe::sample(0x8664, true, SHIM),
         );
-    let facts = facts(fs);
+    let unlisted = facts(fs.clone());
+    assert_eq!(result(&unlisted), crate::verify::Outcome::Fail);
+    assert_eq!(
+        proposed(&unlisted)[..2],
+        [
+            "remove-file /boot/efi/EFI/Boot/fbx64.efi",
+            "copy-file /boot/efi/EFI/BOOT/grubx64.efi",
+        ]
+    );
+    let facts = facts(fs.file("/boot/efi/EFI/debian/BOOTX64.CSV", b"s\0h\0".to_vec()));
     assert_eq!(result(&facts), crate::verify::Outcome::Pass);
     assert!(proposed(&facts).is_empty());
+}
+
+#[test]
+fn shims_certificates_and_revocations_go_with_it() {
+    let dir = "/boot/efi/EFI/debian";
+    let mut fs = debian();
+    for name in ["shim_certificate_0.efi", "revocations_sbat.efi"] {
+        fs = fs.file(&format!("{dir}/{name}"), pe::sample(0x8664, true, ""));
+    }
+    let facts = facts(fs);
+    let boot = "copy-file /boot/efi/EFI/BOOT";
+    assert_eq!(
+        proposed(&facts)[..5],
+        [
+            "BOOTX64.EFI",
+            "grubx64.efi",
+            "mmx64.efi",
+            "revocations_sbat.efi",
+            "shim_certificate_0.efi"
+        ]
+        .map(|name| format!("{boot}/{name}"))
+    );
+}
+
+#[test]
+fn suses_names_without_a_machine_are_understood() {
+    let dir = "/boot/efi/EFI/opensuse";
+    let fs = MemoryFs::new()
+        .file(&format!("{dir}/shim.efi"), pe::sample(0x8664, true, SHIM))
+        .file(&format!("{dir}/grub.efi"), pe::sample(0x8664, true, GRUB))
+        .file(
+            &format!("{dir}/MokManager.efi"),
+            pe::sample(0x8664, true, SHIM),
+        )
+        .file(
+            &format!("{dir}/fallback.efi"),
+            pe::sample(0x8664, true, SHIM),
+        );
+    assert_eq!(
+        proposed(&facts(fs)),
+        ["BOOTX64.EFI", "grub.efi", "MokManager.efi"]
+            .map(|name| format!("copy-file /boot/efi/EFI/BOOT/{name}"))
+    );
+}
+
+#[test]
+fn other_machines_have_names_of_their_own() {
+    for (arch, machine, short, upper) in [
+        ("aarch64", 0xaa64, "aa64", "AA64"),
+        ("i386", 0x14c, "ia32", "IA32"),
+    ] {
+        let dir = "/boot/efi/EFI/debian";
+        let fs = MemoryFs::new()
+            .file(
+                &format!("{dir}/shim{short}.efi"),
+                pe::sample(machine, true, SHIM),
+            )
+            .file(
+                &format!("{dir}/grub{short}.efi"),
+                pe::sample(machine, true, GRUB),
+            )
+            .file(
+                &format!("{dir}/shimx64.efi"),
+                pe::sample(0x8664, true, SHIM),
+            );
+        let mut facts = facts(fs);
+        facts.guest.arch = arch.to_owned();
+        let mut want = vec![
+            format!("copy-file /boot/efi/EFI/BOOT/BOOT{upper}.EFI"),
+            format!("copy-file /boot/efi/EFI/BOOT/grub{short}.efi"),
+        ];
+        want.extend((arch == "i386").then(|| "efi-32-bit".to_owned()));
+        assert_eq!(proposed(&facts), want, "{arch}");
+    }
+}
+
+#[test]
+fn a_kernel_that_is_its_own_loader_serves_where_there_is_none() {
+    let fs = MemoryFs::new().file(
+        "/boot/efi/EFI/Linux/a.efi",
+        pe::unified(0x8664, true, &[(".linux", b"MZ")]),
+    );
+    assert_eq!(
+        proposed(&facts(fs)),
+        [
+            "copy-file /boot/efi/EFI/BOOT/BOOTX64.EFI",
+            "efi-loader-is-kernel"
+        ]
+    );
 }
 
 #[test]
