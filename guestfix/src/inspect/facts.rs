@@ -345,6 +345,10 @@ pub struct SpliceSource {
     pub copies: Vec<SpliceCopy>,
     /// Module indexes that match what is inside afterwards: name in the archive and bytes.
     pub indexes: Vec<(String, serde_bytes::ByteBuf)>,
+    /// Scripts that load modules by a list of their own, with what is added: name in the archive
+    /// and bytes.
+    #[serde(default)]
+    pub scripts: Vec<(String, serde_bytes::ByteBuf)>,
     /// Configuration in the archive that names vanishing devices: name and bytes.
     pub configs: BTreeMap<String, serde_bytes::ByteBuf>,
 }

@@ -7,12 +7,14 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::bootloader::uki;
-use super::initramfs::{ahead::read_initramfs_ahead, rebuild, splice};
+use super::gather::Gatherer;
+use super::initramfs::tools::{TOOLS, dracut, mkinitcpio};
+use super::initramfs::{ahead::read_initramfs_ahead, splice};
 use super::modules::Modules;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
 use crate::inspect::Facts;
-use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SourceFile, SpliceSource};
+use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SpliceSource};
 use crate::plan::Bus;
 
 mod find;
@@ -171,7 +173,7 @@ fn kernel(
             read.facts.size = tree.stat(path)?.map_or(0, |meta| meta.len);
         }
         let modules_dir = read.facts.modules_dir.as_deref().unwrap_or_default();
-        inside = read.contents.usable(modules_dir).into_keys().collect();
+        inside = read.contents.loadable(modules_dir);
         let drivers = wanted(facts, modules, &inside);
         let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
         facts.sources.splices.insert(path.display(), source);
@@ -363,52 +365,37 @@ fn newer_first(one: &str, other: &str) -> Ordering {
     chunks(other).cmp(&chunks(one))
 }
 
+/// Files of one directory of a generator's configuration that are read.
+const MAX_CONFIGS: usize = 100;
+
 /// Keeps the configuration of what makes the guest's initramfs.
 fn gather_generators(tree: &Tree, facts: &mut Facts) -> Result<()> {
-    for dir in [
-        "/etc/initramfs-tools",
-        "/etc/initramfs-tools/conf.d",
-        "/etc/dracut.conf.d",
-        "/usr/lib/dracut",
-        "/usr/lib/dracut/modules.d",
-    ] {
-        let path = GuestPath::new(dir);
-        if tree.exists(&path)? {
-            let names = tree.list(&path)?.into_iter();
-            let names = names.map(|name| String::from_utf8_lossy(&name).into_owned());
-            facts.sources.dirs.insert(dir.to_owned(), names.collect());
+    let mut gather = Gatherer::new(tree);
+    for tool in TOOLS {
+        for path in tool.programs.iter().chain(tool.marks) {
+            gather.presence(path)?;
+        }
+        for path in tool.configuration {
+            let meta = tree.stat(&GuestPath::new(path))?;
+            if meta.is_some_and(|meta| meta.file_type == FileType::Dir) {
+                for name in gather.dir(path)?.iter().take(MAX_CONFIGS) {
+                    gather.file(&format!("{path}/{name}"))?;
+                }
+            } else {
+                gather.file(path)?;
+            }
         }
     }
-    let mut files = vec![
-        "/etc/initramfs-tools/modules".to_owned(),
-        "/etc/initramfs-tools/initramfs.conf".to_owned(),
-        "/etc/dracut.conf".to_owned(),
-        rebuild::DRACUT_VERSION.to_owned(),
-    ];
-    files.extend(rebuild::PROGRAMS.map(|(program, _)| program.to_owned()));
-    for dir in ["/etc/initramfs-tools/conf.d", "/etc/dracut.conf.d"] {
-        let names = facts.sources.dir(dir).iter().take(100);
-        files.extend(names.map(|name| format!("{dir}/{name}")));
+    for dir in dracut::MODULES {
+        gather.dir(dir)?;
     }
-    for file in files {
-        keep(tree, facts, &file)?;
+    // What a preset names in place of the usual file.
+    for path in mkinitcpio::named_by_presets(&gather.sources) {
+        gather.file(&path)?;
     }
-    Ok(())
-}
-
-fn keep(tree: &Tree, facts: &mut Facts, path: &str) -> Result<()> {
-    let at = GuestPath::new(path);
-    if let (Some(real), Some(meta)) = (tree.resolve(&at)?, tree.stat(&at)?)
-        && meta.file_type == FileType::File
-        && let Some(content) = tree.read(&at)?
-    {
-        let file = SourceFile {
-            real,
-            meta,
-            content,
-        };
-        facts.sources.files.insert(path.to_owned(), file);
-    }
+    facts.concerns.append(&mut gather.concerns);
+    facts.sources.files.append(&mut gather.sources.files);
+    facts.sources.dirs.append(&mut gather.sources.dirs);
     Ok(())
 }
 

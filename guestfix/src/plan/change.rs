@@ -169,6 +169,8 @@ pub enum MemberKind {
     Dir,
     /// A file with these bytes, mode 0644.
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// A file with these bytes, mode 0755: a script in the place of an older one.
+    Program(#[serde(with = "serde_bytes")] Vec<u8>),
     /// A copy of a guest file, mode 0644.
     Copy(GuestPath),
     /// A copy of a compressed kernel module of the guest, unpacked, mode 0644.

@@ -71,7 +71,9 @@ fn listing(members: &[Member]) -> String {
     for member in members {
         let _ = match &member.what {
             MemberKind::Dir => continue,
-            MemberKind::Bytes(bytes) => writeln!(out, "+ {} ({} bytes)", member.name, bytes.len()),
+            MemberKind::Bytes(bytes) | MemberKind::Program(bytes) => {
+                writeln!(out, "+ {} ({} bytes)", member.name, bytes.len())
+            }
             MemberKind::Copy(from) => writeln!(out, "+ {} (copy of {from})", member.name),
             MemberKind::Unpack(from) => writeln!(out, "+ {} (unpacked {from})", member.name),
         };

@@ -38,6 +38,11 @@ pub struct Contents {
     places: BTreeMap<String, Place>,
     /// Module files of this kernel by module name: path in the archive.
     pub modules: BTreeMap<String, String>,
+    /// Module files that lie in one directory for all kernels (Red Hat's mkinitrd, booster), by
+    /// module name: path in the archive.
+    pub flat: BTreeMap<String, String>,
+    /// Scripts that may load modules by a list of their own, by name.
+    pub scripts: BTreeMap<String, Vec<u8>>,
     /// Module index texts and the names of all index files, by path in the archive.
     pub indexes: BTreeMap<String, Option<String>>,
     /// Configuration that names devices which will vanish, by file.
@@ -68,6 +73,8 @@ pub enum Generator {
     Mkinitcpio,
     /// Alpine's.
     Mkinitfs,
+    /// booster: its own program loads modules as its own configuration lists them.
+    Booster,
     /// None of these.
     #[default]
     Unknown,
@@ -83,6 +90,7 @@ impl Generator {
             Self::SuseMkinitrd => "suse-mkinitrd",
             Self::Mkinitcpio => "mkinitcpio",
             Self::Mkinitfs => "mkinitfs",
+            Self::Booster => "booster",
             Self::Unknown => "unknown",
         }
     }
@@ -92,9 +100,12 @@ impl Generator {
             "conf/initramfs.conf" | "scripts/functions" => Some(Self::InitramfsTools),
             "bin/nash" | "sbin/nash" => Some(Self::Nash),
             "run_all.sh" => Some(Self::SuseMkinitrd),
-            "init_functions" | "usr/init_functions" => Some(Self::Mkinitcpio),
-            "sbin/nlplug-findfs" => Some(Self::Mkinitfs),
+            "init_functions" | "usr/init_functions" | "buildconfig" => Some(Self::Mkinitcpio),
+            "sbin/nlplug-findfs" | "usr/sbin/nlplug-findfs" => Some(Self::Mkinitfs),
+            "etc/booster.init.yaml" => Some(Self::Booster),
             "lib/dracut" | "usr/lib/dracut" => Some(Self::Dracut),
+            // Before its directory had a name of its own: dracut-004-409.el6
+            _ if name.starts_with("dracut-0") => Some(Self::Dracut),
             _ if name.starts_with("usr/lib/dracut/") || name.starts_with("lib/dracut/") => {
                 Some(Self::Dracut)
             }
@@ -106,14 +117,20 @@ impl Generator {
 /// Where dracut lists the modules of its own that it used.
 const DRACUT_MODULES: [&str; 2] = ["usr/lib/dracut/modules.txt", "lib/dracut/modules.txt"];
 
-const LOADERS: [&str; 9] = [
+/// Scripts that may load modules by a list of their own: Red Hat's and SUSE's mkinitrd.
+const SCRIPTS: [&str; 3] = ["init", "run_all.sh", "config/start.sh"];
+
+const LOADERS: [&str; 12] = [
     "sbin/modprobe",
     "usr/sbin/modprobe",
     "bin/modprobe",
     "usr/bin/modprobe",
     "bin/kmod",
     "usr/bin/kmod",
+    "sbin/kmod",
+    "usr/sbin/kmod",
     "sbin/nlplug-findfs",
+    "usr/sbin/nlplug-findfs",
     "lib/systemd/systemd-udevd",
     "usr/lib/systemd/systemd-udevd",
 ];
@@ -229,6 +246,17 @@ impl Contents {
             }
             return Ok(());
         }
+        if let Some(module) = flat_module(name)
+            && self.flat.len() < MAX_NAMES
+        {
+            self.flat.insert(module, name.to_owned());
+            return Ok(());
+        }
+        if SCRIPTS.contains(&name) {
+            let body = reader.body(MAX_CONFIG)?.unwrap_or_default();
+            self.scripts.insert(name.to_owned(), body);
+            return Ok(());
+        }
         if DRACUT_MODULES.contains(&name) {
             let text = reader.body(MAX_CONFIG)?.unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
@@ -328,6 +356,16 @@ impl Contents {
         found
     }
 
+    /// Names of the modules below `dir`, or in the generator's own place, that will be loaded when
+    /// they are wanted.
+    pub fn loadable(&self, dir: &str) -> BTreeSet<String> {
+        match self.generator {
+            Generator::Nash => super::fixed_list::loaded_by_nash(self),
+            Generator::Booster => self.flat.keys().cloned().collect(),
+            _ => self.usable(dir).into_keys().collect(),
+        }
+    }
+
     /// A module index's text.
     pub fn index_text(&self, dir: &str, name: &str) -> Option<&str> {
         self.indexes.get(&format!("{dir}/{name}"))?.as_deref()
@@ -335,8 +373,16 @@ impl Contents {
 
     /// The module names.
     pub fn module_names(&self) -> BTreeSet<String> {
-        self.modules.keys().cloned().collect()
+        let both = self.modules.keys().chain(self.flat.keys());
+        both.cloned().collect()
     }
+}
+
+/// The module whose file lies directly in the directory of libraries or of modules.
+fn flat_module(name: &str) -> Option<String> {
+    let (dir, file) = name.rsplit_once('/')?;
+    let flat = matches!(dir, "lib" | "usr/lib/modules" | "lib/modules");
+    modules::name_of(file).filter(|_| flat)
 }
 
 /// The path below this kernel's module directory, wherever the archive keeps it.

@@ -277,6 +277,11 @@ impl Writer {
         self.member(name.as_bytes(), TYPE_FILE | 0o644, 1, body);
     }
 
+    /// Adds a program, mode 0755.
+    pub fn program(&mut self, name: &str, body: &[u8]) {
+        self.member(name.as_bytes(), TYPE_FILE | 0o755, 1, body);
+    }
+
     /// Adds a symlink.
     pub fn symlink(&mut self, name: &str, target: &str) {
         self.member(name.as_bytes(), TYPE_LINK | 0o777, 1, target.as_bytes());

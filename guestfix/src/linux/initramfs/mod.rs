@@ -11,6 +11,7 @@ pub mod compress;
 pub mod contents;
 pub mod cpio;
 pub mod devices;
+pub mod fixed_list;
 pub mod index;
 pub mod keep;
 pub mod lz4;
@@ -18,6 +19,7 @@ pub mod propose;
 pub mod read;
 pub mod rebuild;
 pub mod splice;
+pub mod tools;
 
 pub use check::CHECKS;
 pub use propose::propose;

@@ -284,8 +284,11 @@ fn module_members(source: &SpliceSource) -> impl Iterator<Item = Member> {
     });
     let indexes = source.indexes.iter();
     let indexes = indexes.map(|(name, bytes)| (name, MemberKind::Bytes(bytes.to_vec())));
+    let scripts = source.scripts.iter();
+    let scripts = scripts.map(|(name, bytes)| (name, MemberKind::Program(bytes.to_vec())));
     dirs.chain(copies)
         .chain(indexes)
+        .chain(scripts)
         .map(|(name, what)| Member {
             name: name.clone(),
             what,
@@ -303,7 +306,7 @@ fn room(
     let size = members.iter().fold(RESERVE, |sum, member| {
         let body = match &member.what {
             MemberKind::Dir => 0,
-            MemberKind::Bytes(bytes) => bytes.len() as u64,
+            MemberKind::Bytes(bytes) | MemberKind::Program(bytes) => bytes.len() as u64,
             MemberKind::Copy(_) | MemberKind::Unpack(_) => source
                 .copies
                 .iter()

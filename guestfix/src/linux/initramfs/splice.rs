@@ -8,6 +8,7 @@ use std::io::{Read, Seek, SeekFrom};
 use super::compress::{Format, Input, unpack_module};
 use super::contents::{Contents, Generator};
 use super::cpio::{Reader, Writer};
+use super::fixed_list;
 use super::index::Index;
 use super::lz4;
 use crate::error::{Error, Result};
@@ -60,6 +61,9 @@ pub fn prepare(
     source.configs = configs
         .map(|(name, body)| (name.clone(), body.clone().into()))
         .collect();
+    if contents.generator == Generator::Nash {
+        return fixed_list::prepare_nash(tree, root_dir, known, contents, source);
+    }
     let Some(dir) = contents.modules_dir(version) else {
         source.blocked = Some("it has no place for modules".to_owned());
         return Ok(source);
@@ -91,6 +95,14 @@ pub fn prepare(
     if added.is_empty() {
         return Ok(source);
     }
+    if contents.generator == Generator::SuseMkinitrd {
+        let drivers = drivers.iter().filter(|name| added.contains_key(**name));
+        let drivers: Vec<&str> = drivers.copied().collect();
+        source.scripts = fixed_list::suse_scripts(contents, &drivers);
+        if source.scripts.is_empty() {
+            source.blocked = Some("it loads its modules by a list that was not found".to_owned());
+        }
+    }
     inside.extend(added.clone());
     source.indexes = indexes(known, contents, &dir, &inside, &added);
     for name in FIXED_INDEXES {
@@ -110,9 +122,8 @@ pub fn prepare(
 /// Why modules that lie in the archive would still not be loaded.
 fn blocked(contents: &Contents) -> Option<String> {
     match contents.generator {
-        Generator::Nash | Generator::SuseMkinitrd => {
-            Some("it loads its modules by a fixed list in its own script".to_owned())
-        }
+        Generator::Booster => Some("booster loads only what its own list names".to_owned()),
+        Generator::Nash => None,
         _ if !contents.loader => Some("it holds no program that loads modules".to_owned()),
         _ => None,
     }
@@ -123,7 +134,7 @@ fn suffix(path: &str) -> &'static str {
     ends.find(|end| path.ends_with(*end)).copied().unwrap_or("")
 }
 
-fn copy_of(
+pub(super) fn copy_of(
     tree: &Tree,
     dir: &str,
     path: &str,
@@ -149,7 +160,10 @@ fn copy_of(
     }))
 }
 
-fn missing_dirs<'a>(contents: &Contents, files: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(super) fn missing_dirs<'a>(
+    contents: &Contents,
+    files: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
     let mut dirs = BTreeSet::new();
     for file in files {
         let mut at = file;
@@ -299,6 +313,7 @@ fn archive_of(tree: &Tree, members: &[Member]) -> Result<Vec<u8>> {
         match &member.what {
             MemberKind::Dir => writer.dir(&member.name),
             MemberKind::Bytes(bytes) => writer.file(&member.name, bytes),
+            MemberKind::Program(bytes) => writer.program(&member.name, bytes),
             MemberKind::Copy(from) => {
                 let bytes = tree.read_up_to(from, MAX_ARCHIVE as u64)?;
                 writer.file(&member.name, &bytes.ok_or_else(|| gone(from))?);

@@ -204,7 +204,11 @@ fn modules_go_in_unpacked_where_the_archive_keeps_them_unpacked() {
 
 #[test]
 fn an_archive_that_loads_by_a_list_or_not_at_all_is_told() {
-    for (file, want) in [("bin/nash", "fixed list"), ("etc/x", "no program")] {
+    for (file, want) in [
+        ("bin/nash", "not the script"),
+        ("etc/booster.init.yaml", "booster"),
+        ("etc/x", "no program"),
+    ] {
         let mut writer = Writer::new();
         writer.file(file, b"elf");
         let initramfs = writer.finish(4);
