@@ -13,6 +13,9 @@ use crate::volume::{Assembled, Unopened, Volume};
 /// Where an EFI system partition is read that the guest's table does not mount.
 const ESP: &str = "/boot/efi";
 
+/// Type of the partition of boot entries (Boot Loader Specification, "XBOOTLDR").
+const XBOOTLDR: &str = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
+
 /// A filesystem in its place.
 struct Mount {
     place: Place,
@@ -64,12 +67,48 @@ pub(super) fn mount_all(
             Err(error) => concerns.push(unreadable(&at, &error)),
         }
     }
+    concerns.extend(mount_entries(volumes, opener, &mut tree, &mut mounts)?);
     concerns.extend(mount_esp(volumes, opener, &mut tree, &mut mounts));
     let facts = mounts
         .iter()
         .map(|mount| facts_of(&tree, mount))
         .collect::<Result<Vec<_>>>()?;
     Ok((tree, facts, concerns))
+}
+
+/// systemd mounts the partition of boot entries by its type alone where the table says nothing
+/// (systemd-gpt-auto-generator(8)).
+fn mount_entries(
+    volumes: &[Volume],
+    opener: &dyn Opener,
+    tree: &mut Tree,
+    mounts: &mut Vec<Mount>,
+) -> Result<Option<Concern>> {
+    let is_entries = |volume: &&Volume| volume.part_type.as_deref() == Some(XBOOTLDR);
+    let Some(volume) = volumes.iter().find(is_entries) else {
+        return Ok(None);
+    };
+    let at = GuestPath::new("/boot");
+    let taken = mounts
+        .iter()
+        .any(|mount| mount.place.volume.name == volume.name || mount.at == at);
+    if taken || !is_filesystem(volume) || !tree.list(&at).is_ok_and(|names| names.is_empty()) {
+        return Ok(None);
+    }
+    let place = Place {
+        volume: volume.clone(),
+        subvolume: None,
+    };
+    match open(opener, &place) {
+        Ok(fs) => {
+            tree.mount(at.clone(), fs);
+            mounts.push(Mount { place, at });
+            Ok(None)
+        }
+        // What a mount can read shall be read.
+        Err(error) if error.code == "needs-mount" => Err(error),
+        Err(error) => Ok(Some(unreadable("the partition of boot entries", &error))),
+    }
 }
 
 /// Firmware reads the EFI system partition whether the guest mounts it or not.

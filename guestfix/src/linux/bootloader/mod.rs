@@ -49,6 +49,8 @@ const KERNEL_LINKS: [&str; 4] = [
     "/boot/vmlinuz",
     "/boot/vmlinuz.old",
 ];
+/// Entries of the administrator's own, which grub-mkconfig copies into the menu.
+const CUSTOM: [&str; 2] = ["/etc/grub.d/40_custom", "/etc/grub.d/41_custom"];
 const DEBCONF: &str = "/var/cache/debconf/config.dat";
 
 /// More entry files than these are not read: the newest are.
@@ -129,7 +131,7 @@ fn edit(
             let index = step.and_then(|step| step.parse().ok());
             Ok(legacy::edit(facts, path, bytes, index))
         }
-        "grub.cfg" | "custom.cfg" => {
+        "grub.cfg" | "custom.cfg" | "40_custom" | "41_custom" => {
             let mut edits = Edits::new();
             let at = grub2::parse(bytes)?.fixed_default();
             if let Some((step, at)) = step.zip(at) {
@@ -202,6 +204,9 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
     gather.file(defaults::MAIN)?;
     gather.files_in(defaults::DIR, |name| name.ends_with(".cfg"))?;
     gather.file(defaults::MKCONFIG)?;
+    for path in CUSTOM {
+        gather.file(path)?;
+    }
     kernel_cmdline::gather(gather)?;
     generators::gather(gather)?;
     install_device(gather)
@@ -263,10 +268,19 @@ fn files(sources: &Sources) -> impl Iterator<Item = (&str, &[u8])> {
         let named = menu
             .into_iter()
             .any(|name| path.rsplit('/').next() == Some(*name));
-        (on_boot(path) && (named || is_fragment(path))) || is_extlinux(path)
+        (on_boot(path) && (named || is_fragment(path)))
+            || is_extlinux(path)
+            || (CUSTOM.contains(&path.as_str()) && is_copied(sources, path))
     })
     .filter(move |(_, file)| seen.insert(&file.real))
     .map(|(path, file)| (path.as_str(), file.content.as_slice()))
+}
+
+/// The script copies itself from its third line on, so that all else in it is a part of a menu.
+fn is_copied(sources: &Sources, path: &str) -> bool {
+    let text = sources.text(path).unwrap_or_default();
+    let line = text.lines().nth(1).unwrap_or_default();
+    line.starts_with("exec tail -n +3")
 }
 
 fn is_fragment(path: &str) -> bool {

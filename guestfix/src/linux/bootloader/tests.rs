@@ -98,3 +98,63 @@ fn a_remembered_install_device_is_told() {
         1
     );
 }
+
+#[test]
+fn entries_of_the_administrators_own_are_edited_where_they_are_copied_from() {
+    let text = "#!/bin/sh\nexec tail -n +3 $0\n# mine\nmenuentry 'x' {\n linux /vmlinuz root=/dev/sda1\n initrd /i\n}\n";
+    let fs = MemoryFs::new().file(CUSTOM[0], text);
+    let out = propose(&facts(fs), &fixture::target(), &Policy::default());
+    let new = fixture::written(&out.changes, CUSTOM[0]).unwrap();
+    assert!(
+        new.contains(&format!("root=UUID={ROOT_UUID} console=tty0")),
+        "{new}"
+    );
+    let other = MemoryFs::new().file(CUSTOM[0], text.replace("exec tail", "cat"));
+    let out = propose(&facts(other), &fixture::target(), &Policy::default());
+    assert!(out.changes.is_empty());
+}
+
+#[test]
+fn crlf_and_odd_bytes_survive_in_every_file() {
+    let files: [(&str, &[u8]); 4] = [
+        (
+            "/boot/grub/menu.lst",
+            b"title caf\xe9\r\nkernel /vmlinuz root=/dev/sda1 \xff\r\ninitrd /i\r\n",
+        ),
+        (
+            "/boot/loader/entries/a.conf",
+            b"title caf\xe9\r\nlinux /v\r\ninitrd /i\r\noptions root=/dev/sda1 \xff\r\n",
+        ),
+        (
+            "/boot/extlinux/extlinux.conf",
+            b"label caf\xe9\r\nlinux /vmlinuz\r\ninitrd /i\r\nappend root=/dev/sda1 \xff\r\n",
+        ),
+        ("/etc/kernel/cmdline", b"root=/dev/sda1 \xff\r\n"),
+    ];
+    for (path, bytes) in files {
+        let out = propose(
+            &facts(MemoryFs::new().file(path, bytes)),
+            &fixture::target(),
+            &Policy::default(),
+        );
+        let written = out.changes.iter().find_map(|change| match &change.action {
+            Some(crate::plan::Action::WriteFile { content, .. }) => Some(content.clone()),
+            _ => None,
+        });
+        let old = String::from_utf8_lossy(bytes).into_owned();
+        let console = "console=tty0 console=ttyS0,115200n8";
+        let want = old
+            .replace("/dev/sda1", &format!("UUID={ROOT_UUID}"))
+            .replace(
+                "\u{fffd}\r\ninitrd",
+                &format!("\u{fffd} {console}\r\ninitrd"),
+            );
+        let want = match path.ends_with("menu.lst") {
+            true => want,
+            false => want.trim_end().to_owned() + &format!(" {console}\r\n"),
+        };
+        let new = written.unwrap_or_else(|| panic!("{path} was not edited"));
+        assert_eq!(String::from_utf8_lossy(&new), want, "{path}");
+        assert!(new.contains(&0xff), "{path}");
+    }
+}

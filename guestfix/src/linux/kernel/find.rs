@@ -65,7 +65,7 @@ pub(super) fn all(tree: &Tree, facts: &Facts) -> Result<Found> {
         found.concerns.push(Concern::warning(
             "many-kernels",
             format!(
-                "{} kernels of the guest were not looked at: those of boot entries and the newest were, up to {MAX_KERNELS}",
+                "{} kernels or boot entries of the guest were not looked at: entries' kernels and the newest were, up to {MAX_KERNELS}",
                 found.skipped
             ),
         ));
@@ -115,6 +115,13 @@ impl Found {
         Ok(())
     }
 
+    /// No more are looked at; what is left is counted.
+    fn is_full(&mut self) -> bool {
+        let full = self.images.len() >= MAX_KERNELS;
+        self.skipped = self.skipped.saturating_add(usize::from(full));
+        full
+    }
+
     fn has_image(&self, path: &GuestPath) -> bool {
         self.seen.iter().any(|(image, _)| image == path)
     }
@@ -152,7 +159,8 @@ impl Found {
             for menu in &menus {
                 for (index, entry) in menu.entries.iter().enumerate().take(MAX_ENTRIES) {
                     let key = (&menu.file, &entry.image, entry.initramfs().next());
-                    if (menu.default == Some(index)) == default && asked.insert(key) {
+                    let wanted = (menu.default == Some(index)) == default && asked.insert(key);
+                    if wanted && !self.is_full() {
                         self.entry(tree, facts, menu, entry, default)?;
                     }
                 }
@@ -212,7 +220,8 @@ impl Found {
         let boot = GuestPath::new("/boot");
         let mut images = parse(&boot, &tree.list(&boot)?);
         images.sort_by(|one, other| version::uapi(&other.label, &one.label));
-        self.skipped = images.len().saturating_sub(MAX_LOOKUPS);
+        let beyond = images.len().saturating_sub(MAX_LOOKUPS);
+        self.skipped = self.skipped.saturating_add(beyond);
         for mut image in images.into_iter().take(MAX_LOOKUPS) {
             let Some(meta) = tree.lstat(&image.path)? else {
                 continue;

@@ -2,6 +2,7 @@
 use std::process::Command;
 
 use super::super::compress::tests::{TOOLS, pipe};
+use super::super::cpio::Writer;
 use super::super::read::read_initramfs;
 use super::*;
 use crate::fs::MemoryFs;
@@ -233,4 +234,64 @@ fn a_module_gone_since_planning_is_an_error() {
         build(&tree, &"/x".into(), &[]).unwrap_err().code,
         "no-initramfs"
     );
+}
+
+/// A guest whose modules are packed, and an initramfs with some of them as its own.
+fn packed(suffix: &str, argv: &[&str], inside: &str) -> (Tree, String, Vec<u8>) {
+    let dep = DEP.replace(".ko", suffix);
+    let mut fs = MemoryFs::new();
+    for line in dep.lines() {
+        let path = line.split(':').next().unwrap();
+        let module = pipe(argv, b"elf");
+        fs = fs.file(&format!("/lib/modules/{V}/{path}"), module);
+    }
+    let mut writer = Writer::new();
+    writer.file("usr/sbin/modprobe", b"elf");
+    for name in ["usr", "usr/lib", "usr/lib/modules"] {
+        writer.dir(name);
+    }
+    writer.symlink("lib", "usr/lib");
+    let dir = format!("usr/lib/modules/{V}/kernel/drivers/scsi");
+    writer.file(&format!("{dir}/scsi_mod{inside}"), b"elf");
+    let initramfs = writer.finish(4);
+    let tree = Tree::new(Box::new(fs.file("/boot/i", initramfs.clone())));
+    (tree, dep, initramfs)
+}
+
+#[test]
+fn modules_of_every_compression_go_in_as_the_others_inside_are() {
+    for (suffix, argv) in [
+        (".ko.gz", &["gzip", "-n", "-c"][..]),
+        (".ko.xz", &["xz", "--check=crc32", "-c"]),
+        (".ko.zst", &["zstd", "-q", "-c"]),
+    ] {
+        for (inside, unpack) in [(suffix, false), (".ko", true)] {
+            let (tree, dep, initramfs) = packed(suffix, argv, inside);
+            let source = prepared(&tree, &dep, &initramfs);
+            let name = |copy: &&SpliceCopy| copy.name.contains("/virtio_blk.");
+            let blk = source.copies.iter().find(name).unwrap();
+            assert!(
+                blk.name.ends_with(inside),
+                "{suffix} {inside}: {}",
+                blk.name
+            );
+            assert_eq!(blk.unpack, unpack, "{suffix} {inside}");
+            let tail = build(&tree, &"/boot/i".into(), &members(&source)).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            for archive in [&initramfs, &tail] {
+                std::fs::write(dir.path().join("archive"), archive).unwrap();
+                let output = Command::new("sh")
+                    .args(["-ec", "cpio --quiet -i -m -u -d <archive"])
+                    .current_dir(dir.path())
+                    .output()
+                    .unwrap();
+                assert!(output.status.success(), "{output:?}");
+            }
+            let answer = modprobe(dir.path(), "virtio_blk");
+            let ring = format!("virtio_ring{inside}");
+            assert!(answer.contains(&ring), "{suffix} {inside}: {answer}");
+            let again = prepared(&tree, &dep, &[initramfs, tail].concat());
+            assert!(again.copies.is_empty(), "{suffix} {inside}: nothing twice");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 use super::{Call, Keep, Order, Tool};
 use crate::inspect::Facts;
+use crate::linux::initramfs::devices;
 
 /// Where dracut says which it is.
 pub const VERSION: &str = "/usr/lib/dracut/dracut-version.sh";
@@ -21,15 +22,26 @@ pub const TOOL: Tool = Tool {
         let has = |path| facts.sources.has(path);
         has("/usr/lib/dracut") || has("/usr/share/dracut")
     },
-    keep: |_, drivers| {
-        let list = drivers.join(" ");
-        let text = format!(
-            "# guestfix: the disks are on virtio, SCSI or SATA\nadd_drivers+=\" {list} \"\n"
-        );
-        Keep::file(DROP_IN, text)
-    },
+    keep,
     rebuild,
 };
+
+fn keep(facts: &Facts, drivers: &[&str]) -> Keep {
+    let list = drivers.join(" ");
+    let text =
+        format!("# guestfix: the disks are on virtio, SCSI or SATA\nadd_drivers+=\" {list} \"\n");
+    let mut keep = Keep::file(DROP_IN, text);
+    let files = facts.sources.files.iter();
+    for (path, file) in files.filter(|(path, _)| path.starts_with("/etc/dracut.conf")) {
+        // kernel_cmdline, add_device and the like: sh, which is not rewritten.
+        let text = String::from_utf8_lossy(&file.content);
+        if let Some(device) = devices::in_text(&text).first() {
+            let what = format!("its {device} is of the old machine: name it by UUID");
+            keep.concerns.extend(Keep::by_hand(path, &what).concerns);
+        }
+    }
+    keep
+}
 
 /// dracut's modules between a disk and its files: those of the old initramfs are asked for by name.
 pub const STACK: [&str; 11] = [
@@ -134,6 +146,19 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_device_of_the_old_machine_in_its_configuration_is_told() {
+        let file = (
+            "/etc/dracut.conf.d/a.conf",
+            "kernel_cmdline+=\" root=/dev/sda1 \"\n",
+        );
+        let keep = keep(
+            &facts_with(&[("/usr/lib/dracut/x", ""), file]),
+            &["virtio_pci"],
+        );
+        assert!(keep.concerns[0].message.contains("/dev/sda1"), "{keep:?}");
     }
 
     #[test]
