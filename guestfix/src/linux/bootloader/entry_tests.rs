@@ -61,6 +61,7 @@ fn efi_facts(fs: MemoryFs, at: &str) -> Facts {
         part_uuid: None,
         part_type: Some("c12a7328-f81f-11d2-ba4b-00a0c93ec93b".to_owned()),
         part_label: None,
+        stack: Default::default(),
     });
     facts.mounts.push(MountFacts {
         volume: "disk0p9".to_owned(),
