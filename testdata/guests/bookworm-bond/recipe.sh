@@ -40,7 +40,7 @@ guest_expect() {
     printf 'second_mac=%s\n' "$second_mac" >>"$1"
     grep -qx 'initramfs_vmw_pvscsi=yes' "$1" && grep -qx 'initramfs_virtio_blk=no' "$1" &&
         grep -qx 'initramfs_virtio_scsi=no' "$1" && grep -qx 'interfaces=ens192 ens224' "$1" &&
-        grep -qx 'bonded=ens192 ens224' "$1"
+        grep -qx 'bonded=ens\(192 ens224\|224 ens192\)' "$1"
 }
 
 guest_build "$@"
