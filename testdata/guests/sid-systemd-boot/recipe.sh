@@ -28,7 +28,7 @@ second_mac=00:50:56:8a:12:17
 eval "any_$(declare -f apt_lines)"
 apt_lines() { any_apt_lines "$1" | grep " $1 main"; }
 eval "$(declare -f bootstrap | sed -e '/GRUB_TIMEOUT/d' \
-    -e "s/--quiet /&--aptopt='Acquire::Check-Valid-Until \"false\"' /")"
+    -e "/--variant/s/--quiet /&--aptopt='Acquire::Check-Valid-Until \"false\"' /")"
 
 # The second card is in the slot after the first one's, as ESXi puts it.
 eval "one_card_$(declare -f vmware_machine)"
