@@ -63,6 +63,29 @@ pub fn is_unstable(device: &str) -> bool {
     kernel_disk || nvme.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// LVM's devices file remembers which serial number belonged to which of the kernel's names:
+/// `IDNAME=naa.6000c29... DEVNAME=/dev/sda2`.
+fn by_serial_number<'a>(facts: &'a Facts, device: &str) -> Option<&'a VolumeFacts> {
+    let id = device.strip_prefix("/dev/disk/by-id/")?;
+    let (id, part) = id.split_once("-part").unwrap_or((id, ""));
+    let id = id
+        .strip_prefix("wwn-0x")
+        .or_else(|| id.strip_prefix("scsi-3"))?;
+    let text = facts.sources.text(super::storage::lvm::DEVICES)?;
+    let line = text.lines().find(|line| {
+        let mut words = line.split_whitespace();
+        words.any(|word| {
+            word.strip_prefix("IDNAME=naa.")
+                .is_some_and(|have| have.eq_ignore_ascii_case(id))
+        })
+    })?;
+    let name = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("DEVNAME="))?;
+    let disk = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    facts.volume_of_device(&format!("{disk}{part}"))
+}
+
 fn numbered(device: &str, prefix: &str) -> bool {
     let rest = device.strip_prefix(prefix).unwrap_or_default();
     !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())
@@ -131,6 +154,9 @@ pub fn resolve<'a>(facts: &'a Facts, device: &str) -> Option<&'a VolumeFacts> {
     }
     let by_hardware =
         device.starts_with("/dev/disk/by-id/") || device.starts_with("/dev/disk/by-path/");
+    if let Some(volume) = by_serial_number(facts, device) {
+        return Some(volume);
+    }
     match (by_hardware, facts.disks.as_slice()) {
         (true, [disk]) => {
             let part = device.rsplit_once("-part").map(|(_, part)| part);
@@ -273,6 +299,25 @@ mod tests {
             panic!("not renamed")
         };
         assert_eq!((to.name.as_str(), to.clone), ("PARTUUID=1c2d3e4f-01", true));
+    }
+
+    #[test]
+    fn serial_numbers_that_lvm_remembers_tell_between_disks() {
+        let text = "IDTYPE=sys_wwid IDNAME=naa.6000c29aa DEVNAME=/dev/sda5 PVID=x PART=5\n";
+        let fs = crate::fs::MemoryFs::new().file(super::super::storage::lvm::DEVICES, text);
+        let mut facts = fixture::gathered(fs);
+        facts.disks.push(facts.disks[0].clone());
+        for device in ["wwn-0x6000c29aa-part1", "scsi-36000c29aa-part1"] {
+            let want = format!("UUID={}", fixture::ROOT_UUID);
+            assert_eq!(
+                renamed(&facts, &format!("/dev/disk/by-id/{device}")).unwrap(),
+                want
+            );
+        }
+        assert_eq!(
+            judge(&facts, "/dev/disk/by-id/wwn-0x6000c29bb-part1"),
+            Device::Unknown
+        );
     }
 
     #[test]

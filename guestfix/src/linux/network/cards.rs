@@ -78,7 +78,7 @@ pub(super) fn machine(facts: &Facts, policy: &Policy) -> Machine {
 fn possible(names: Vec<String>, config: &Config, kernel: bool) -> Vec<String> {
     let known = |name: &String| config.macs.contains_key(name) || config.lower.contains(name);
     let fits = |name: &String| known(name) || is_kernel_name(name) == kernel;
-    match names.iter().any(|name| fits(name)) {
+    match names.iter().any(fits) {
         true => names.into_iter().filter(fits).collect(),
         false => names,
     }

@@ -40,6 +40,8 @@ const NAMING_MASKS: [&str; 3] = [
 const UDEV_DIRS: [&str; 2] = ["/usr/lib/systemd", "/lib/systemd"];
 /// What belongs to SUSE's configuration beside the interfaces' own files.
 const SUSE_CONFIG: &str = "/etc/sysconfig/network/config";
+/// SUSE's routes of all interfaces.
+const SUSE_ROUTES: &str = "/etc/sysconfig/network/routes";
 
 /// What the guest's files say about its interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,7 +119,12 @@ pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
         };
         gather.files_in(dir, wanted)?;
     }
-    for file in [system::CLOUD_MAIN, system::NETIFRC, SUSE_CONFIG] {
+    for file in [
+        system::CLOUD_MAIN,
+        system::NETIFRC,
+        SUSE_CONFIG,
+        SUSE_ROUTES,
+    ] {
         gather.file(file)?;
     }
     gather.presence("/etc/cloud/cloud-init.disabled")?;

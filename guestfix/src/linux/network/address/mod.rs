@@ -25,8 +25,10 @@ type Written = Vec<(String, Vec<u8>)>;
 struct Wish<'a> {
     /// Its name, where the guest gives it one.
     name: &'a str,
-    /// Its old or new address.
+    /// The address that the guest's files know it by.
     mac: &'a str,
+    /// The address it will have, which may stand in the draft already.
+    new_mac: &'a str,
     to: &'a Addressing,
 }
 
@@ -88,6 +90,7 @@ fn one(
     let wish = Wish {
         name: card.map_or("", |card| card.name.as_str()),
         mac: card.and_then(|card| card.old.as_deref()).unwrap_or(&ip.mac),
+        new_mac: card.and_then(|card| card.mac.as_deref()).unwrap_or(&ip.mac),
         to: &ip.address,
     };
     if super::parse(sources).lower.contains(wish.name) {

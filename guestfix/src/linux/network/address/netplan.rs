@@ -66,7 +66,7 @@ fn is_mine(definition: &Entry, wish: &Wish<'_>) -> bool {
     let name = at(&["set-name"]).or_else(|| at(&["match", "name"]));
     let id = definition.value.get("match").is_none() && definition.key == wish.name;
     let mac = at(&["match", "macaddress"]).and_then(crate::vm::mac);
-    id || name == Some(wish.name) || mac.as_deref() == Some(wish.mac)
+    id || name == Some(wish.name) || mac.is_some_and(|mac| mac == wish.mac || mac == wish.new_mac)
 }
 
 fn is_replaced(key: &str, wish: &Wish<'_>) -> bool {

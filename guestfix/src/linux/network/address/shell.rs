@@ -3,7 +3,7 @@
 
 use super::{Wish, Written};
 use crate::linux::network::changes::Draft;
-use crate::linux::network::{SUSE_CONFIG, system};
+use crate::linux::network::{SUSE_CONFIG, SUSE_ROUTES};
 use crate::linux::shell;
 use crate::linux::text::{self, Edits};
 use crate::plan::addressing::{Addressing, Static};
@@ -136,7 +136,7 @@ pub(super) fn suse(path: &str, bytes: &[u8], wish: &Wish<'_>, draft: &Draft<'_>)
 /// `default GATEWAY - NAME`, in the card's own file; out of the common one.
 fn routes(path: &str, wish: &Wish<'_>, draft: &Draft<'_>) -> Written {
     let own = path.replace("/ifcfg-", "/ifroute-");
-    let common = format!("{}/routes", system::SUSE);
+    let common = SUSE_ROUTES.to_owned();
     let mut out = Vec::new();
     for file in [common, own.clone()] {
         let old = draft.bytes(&file);

@@ -151,6 +151,42 @@ fn suse_has_routes_and_name_servers_elsewhere() {
 }
 
 #[test]
+fn a_card_known_by_address_alone_may_move_and_change_at_once() {
+    let path = "/etc/netplan/a.yaml";
+    let text = "network:\n  ethernets:\n    lan:\n      match:\n        macaddress: 00:0c:29:00:00:01\n      dhcp4: true\n";
+    let policy = Policy {
+        ips: vec![format!("{MAC}=192.0.2.9/24").parse().unwrap()],
+        nics: vec![crate::plan::policy::NicChoice {
+            name: "lan".to_owned(),
+            mac: MAC.to_owned(),
+        }],
+        ..Policy::default()
+    };
+    let facts = fixture::gathered(MemoryFs::new().file(path, text));
+    let out = propose(&facts, &fixture::target(), &policy);
+    assert_eq!(
+        fixture::written(&out.changes, path).unwrap(),
+        format!(
+            "network:\n  ethernets:\n    lan:\n      dhcp4: false\n      addresses:\n      - 192.0.2.9/24\n      match:\n        macaddress: {MAC}\n"
+        )
+    );
+}
+
+#[test]
+fn the_routes_of_all_of_suse_s_interfaces_lose_the_old_gateway() {
+    let ifcfg = "/etc/sysconfig/network/ifcfg-eth0";
+    let routes = "/etc/sysconfig/network/routes";
+    let out = run(
+        &[
+            (ifcfg, "BOOTPROTO='static'\nIPADDR='192.0.2.5/24'\n"),
+            (routes, "default 192.0.2.1 - -\n"),
+        ],
+        &["203.0.113.5/28,203.0.113.1"],
+    );
+    assert_eq!(fixture::written(&out.changes, routes).unwrap(), "");
+}
+
+#[test]
 fn what_cannot_be_done_cleanly_is_refused() {
     let iface = "/etc/network/interfaces";
     for (files, want) in [
