@@ -281,7 +281,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__convert)
-            opts="-v -h -V --root --initramfs --no-guest-code --nic --bus --plan --dry-run --commit-anyway --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --plan --dry-run --commit-anyway --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -296,6 +296,14 @@ _guestfix() {
                     return 0
                     ;;
                 --nic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -327,7 +335,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__doctor)
-            opts="-v -h -V --root --initramfs --no-guest-code --nic --bus --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -342,6 +350,14 @@ _guestfix() {
                     return 0
                     ;;
                 --nic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1071,7 +1087,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__plan)
-            opts="-o -v -h -V --root --initramfs --no-guest-code --nic --bus --output --format --state-dir --progress --verbose --help --version"
+            opts="-o -v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --output --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1086,6 +1102,14 @@ _guestfix() {
                     return 0
                     ;;
                 --nic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ip)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -63,6 +63,8 @@ keep\t'Leave it: it must already hold the drivers'
 splice\t'Append the missing modules as one cpio archive; no guest program runs'
 rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -83,6 +85,8 @@ keep\t'Leave it: it must already hold the drivers'
 splice\t'Append the missing modules as one cpio archive; no guest program runs'
 rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -118,6 +122,8 @@ keep\t'Leave it: it must already hold the drivers'
 splice\t'Append the missing modules as one cpio archive; no guest program runs'
 rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
