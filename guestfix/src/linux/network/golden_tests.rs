@@ -509,3 +509,35 @@ fn a_file_that_is_not_understood_is_said_and_left_alone() {
             .is_empty()
     );
 }
+
+#[test]
+fn windows_line_ends_odd_bytes_and_huge_files_lose_nothing() {
+    let dir = "/etc/sysconfig/network-scripts";
+    let mut odd = b"DEVICE=ens192\r\nNAME=caf\xe9\r\nHWADDR=00:0C:29:00:00:01\r\n".to_vec();
+    let fs = guest("252", &[])
+        .file(&format!("{dir}/ifcfg-ens192"), odd.clone())
+        .file("/etc/netplan/big.yaml", vec![b'#'; 5 << 20])
+        .file("/etc/netplan/odd.yaml", b"network: \xff\n".to_vec());
+    let facts = fixture::gathered(fs);
+    let said = |id: &str| facts.concerns.iter().filter(|c| c.id == id).count();
+    assert_eq!((said("unreadable-file"), said("network-unread")), (1, 1));
+    let out = propose(
+        &facts,
+        &fixture::target(),
+        &policy(&[("ens192", "52:54:00:00:00:01")], None),
+    );
+    let at = odd
+        .windows(17)
+        .position(|w| w == b"00:0C:29:00:00:01")
+        .unwrap();
+    odd.splice(at..at + 17, b"52:54:00:00:00:01".iter().copied());
+    let written = out.changes.iter().find_map(|change| match &change.action {
+        Some(crate::plan::Action::WriteFile { content, path, .. })
+            if path.display().ends_with("ifcfg-ens192") =>
+        {
+            Some(content.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(written.unwrap(), odd);
+}

@@ -21,6 +21,7 @@ mod moved;
 mod naming;
 pub mod netifrc;
 pub mod netplan;
+mod patterns;
 mod pin;
 pub mod rules;
 pub mod system;

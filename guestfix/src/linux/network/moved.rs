@@ -4,6 +4,7 @@
 
 use super::cards::Machine;
 use super::changes::Draft;
+use super::patterns;
 use super::pin::driver;
 use super::system::System;
 use super::systemd::OLD_DRIVERS;
@@ -42,6 +43,15 @@ pub(super) fn moved(
             let new = replace_drivers(&old, driver(&target.nic_model));
             if new != old {
                 draft.set(path, new, "the card has another driver now");
+            }
+            let old = draft.bytes(path).to_vec();
+            let new = patterns::widened(&old, system);
+            if new != old {
+                draft.set(
+                    path,
+                    new,
+                    "the names of the new cards do not match this pattern",
+                );
             }
             out.extend(slot(path, &old, system));
             out.extend(driver_left(path, draft.bytes(path), system));
