@@ -541,3 +541,23 @@ fn windows_line_ends_odd_bytes_and_huge_files_lose_nothing() {
     });
     assert_eq!(written.unwrap(), odd);
 }
+
+#[test]
+fn a_stale_rule_counts_less_than_what_the_configuration_asks_for() {
+    let rule = "SUBSYSTEM==\"net\", ATTR{address}==\"00:0c:29:00:00:0f\", NAME=\"eth0\"\n";
+    let fs = guest(
+        "219",
+        &[
+            (
+                "/etc/sysconfig/network-scripts/ifcfg-eth0",
+                "DEVICE=eth0\nHWADDR=00:0c:29:00:00:01\n",
+            ),
+            ("/etc/udev/rules.d/70-persistent-net.rules", rule),
+        ],
+    );
+    let out = run(&fs, &policy(&[], None));
+    assert_eq!(
+        fixture::written(&out.changes, "/etc/udev/rules.d/70-persistent-net.rules").unwrap(),
+        format!("# guestfix: disabled, the card has another address now\n#{rule}")
+    );
+}

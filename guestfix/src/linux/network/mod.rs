@@ -21,6 +21,7 @@ mod moved;
 mod naming;
 pub mod netifrc;
 pub mod netplan;
+pub mod others;
 mod patterns;
 mod pin;
 pub mod rules;
@@ -62,8 +63,18 @@ pub struct Config {
 /// Everything the gathered files say.
 pub fn parse(sources: &Sources) -> Config {
     let mut all = Config::default();
-    for (path, _, file) in files(sources) {
+    // Rules outlive their cards: what a configuration itself asks for counts more.
+    let remembers = |system| matches!(system, System::Rules | System::Table);
+    let (memory, own): (Vec<_>, Vec<_>) =
+        files(sources).partition(|(_, system, _)| remembers(*system));
+    for (path, _, file) in own {
         all.merge(parse_file(path, &file.content).unwrap_or_default());
+    }
+    for (path, _, file) in memory {
+        let macs = parse_file(path, &file.content).unwrap_or_default().macs;
+        for (name, mac) in macs {
+            all.macs.entry(name).or_insert(mac);
+        }
     }
     all
 }
@@ -79,6 +90,10 @@ fn parse_file(path: &str, bytes: &[u8]) -> Option<Config> {
         System::Wicked => return wicked::parse(bytes, path),
         System::CloudInit => return cloud_init::parse(bytes, path),
         System::Netifrc => netifrc::parse(bytes, path),
+        System::Etcnet => others::etcnet(bytes, path),
+        System::Netctl => others::netctl(bytes, path),
+        System::Dhcpcd => others::dhcpcd(bytes, path),
+        System::Table => others::table(bytes),
         System::Rules => {
             let named = rules::parse(bytes).into_iter();
             Config {
@@ -112,6 +127,7 @@ pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
         system::SUSE,
         system::WICKED,
         system::CLOUD,
+        system::NETCTL,
         system::RULES,
     ] {
         let wanted = |name: &str| {
@@ -125,8 +141,15 @@ pub fn gather(gather: &mut Gatherer<'_>, facts: &mut Facts) -> Result<()> {
         system::NETIFRC,
         SUSE_CONFIG,
         SUSE_ROUTES,
+        system::DHCPCD,
     ] {
         gather.file(file)?;
+    }
+    for file in system::TABLES {
+        gather.file(file)?;
+    }
+    for name in gather.dir(system::ETCNET)? {
+        gather.file(&format!("{}/{name}/options", system::ETCNET))?;
     }
     gather.presence("/etc/cloud/cloud-init.disabled")?;
     for mask in NAMING_MASKS {

@@ -24,6 +24,14 @@ pub enum System {
     CloudInit,
     /// Gentoo's netifrc.
     Netifrc,
+    /// ALT's etcnet.
+    Etcnet,
+    /// Arch's netctl.
+    Netctl,
+    /// dhcpcd.
+    Dhcpcd,
+    /// The tables of ifrename and nameif.
+    Table,
     /// udev's rules.
     Rules,
 }
@@ -50,6 +58,14 @@ pub const CLOUD: &str = "/etc/cloud/cloud.cfg.d";
 pub const CLOUD_MAIN: &str = "/etc/cloud/cloud.cfg";
 /// netifrc's file.
 pub const NETIFRC: &str = "/etc/conf.d/net";
+/// etcnet's directories.
+pub const ETCNET: &str = "/etc/net/ifaces";
+/// netctl's profiles.
+pub const NETCTL: &str = "/etc/netctl";
+/// dhcpcd's file.
+pub const DHCPCD: &str = "/etc/dhcpcd.conf";
+/// The tables of ifrename and nameif.
+pub const TABLES: [&str; 2] = ["/etc/iftab", "/etc/mactab"];
 /// udev's rules.
 pub const RULES: &str = "/etc/udev/rules.d";
 
@@ -67,6 +83,10 @@ pub fn of(path: &str) -> Option<System> {
         WICKED if ends(&[".xml"]) => System::Wicked,
         CLOUD if ends(&[".cfg"]) => System::CloudInit,
         RULES if ends(&[".rules"]) => System::Rules,
+        NETCTL => System::Netctl,
+        _ if dir.starts_with(ETCNET) && name == "options" => System::Etcnet,
+        _ if path == DHCPCD => System::Dhcpcd,
+        _ if TABLES.contains(&path) => System::Table,
         _ if path == CLOUD_MAIN => System::CloudInit,
         _ if path == NETIFRC => System::Netifrc,
         _ if dir == IFUPDOWN || dir.starts_with("/etc/network/") => System::Ifupdown,
@@ -118,6 +138,9 @@ mod tests {
                 "/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg",
                 Some(System::CloudInit),
             ),
+            ("/etc/net/ifaces/ens192/options", Some(System::Etcnet)),
+            ("/etc/net/ifaces/ens192/ipv4address", None),
+            ("/etc/netctl/lan", Some(System::Netctl)),
             ("/etc/fstab", None),
         ] {
             assert_eq!(of(path), want, "{path}");

@@ -144,14 +144,20 @@ fn configured<'a>(wish: &Wish<'_>, sources: &'a Sources) -> Vec<(&'a str, System
         config.nics.iter().any(|nic| nic.name == wish.name) || config.by_mac.contains(wish.mac)
     };
     super::files(sources)
-        .filter(|(_, system, _)| {
-            !matches!(system, System::Link | System::Rules | System::CloudInit)
-        })
+        .filter(|(_, system, _)| !is_naming(*system))
         .filter(|(path, _, file)| {
             super::parse_file(path, &file.content).is_some_and(|config| claims(&config))
         })
         .map(|(path, system, _)| (path, system))
         .collect()
+}
+
+/// Gives names only, or is rendered into another's files.
+fn is_naming(system: System) -> bool {
+    matches!(
+        system,
+        System::Link | System::Rules | System::Table | System::CloudInit
+    )
 }
 
 fn rewrite(
