@@ -202,6 +202,14 @@ fn rpm_database(gather: &mut Gatherer<'_>) -> Result<()> {
     let Some(file) = gather.tree().open(&path.as_str().into())? else {
         return Ok(());
     };
+    let wal = format!("{path}-wal");
+    let wal = gather.tree().stat(&wal.as_str().into())?;
+    if wal.is_some_and(|meta| meta.len > 0) {
+        gather.concerns.push(Concern::information(
+            "package-database-open",
+            format!("{path} was in use when the guest was copied: what was installed or removed at that moment is not seen"),
+        ));
+    }
     let reading = rpm::read(file, &is_wanted);
     let mut excerpt = Vec::new();
     for package in reading.packages {

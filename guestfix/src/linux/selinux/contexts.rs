@@ -3,6 +3,8 @@
 //! the last one counts, and a line without special characters counts more than any with them, as
 //! selabel_file(5) has it.
 
+use std::cell::{Cell, OnceCell};
+
 use regex::bytes::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +16,11 @@ use crate::fs::FileType;
 pub const FILES: [&str; 5] = ["", ".homedirs", ".local", ".subs", ".subs_dist"];
 
 /// Bytes that one compiled expression may take.
-const MAX_REGEX: usize = 1 << 20;
+const MAX_REGEX: usize = 256 << 10;
+/// Compiled expressions that are kept for the next path, and that are made at all. A policy has
+/// 6000, of which a path's beginning leaves a hundred.
+const MAX_KEPT: usize = 1000;
+const MAX_COMPILED: usize = 50_000;
 /// Longest label.
 const MAX_LABEL: usize = 4096;
 const META: &[u8] = b".^$?*+|[({";
@@ -37,6 +43,8 @@ pub struct Contexts {
     specs: Vec<Spec>,
     subs: Vec<(Vec<u8>, Vec<u8>)>,
     dist: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Expressions compiled so far.
+    compiled: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -45,6 +53,7 @@ struct Spec {
     /// What every path that fits begins with.
     prefix: Vec<u8>,
     exact: bool,
+    compiled: OnceCell<Regex>,
     kind: Option<Kind>,
     /// `None` for `<<none>>`.
     context: Option<String>,
@@ -82,6 +91,7 @@ impl Contexts {
             specs,
             subs: pairs(subs),
             dist: pairs(dist),
+            compiled: Cell::new(0),
         }
     }
 
@@ -102,7 +112,7 @@ impl Contexts {
             if spec.kind.is_some_and(|of| of != kind) || !path.starts_with(&spec.prefix) {
                 continue;
             }
-            match spec.fits(&path) {
+            match self.fits(spec, &path) {
                 Ok(false) => {}
                 Ok(true) => return spec.context.clone().map_or(Label::None, Label::Set),
                 Err(why) => return Label::Unknown(why),
@@ -110,25 +120,33 @@ impl Contexts {
         }
         Label::None
     }
-}
 
-impl Spec {
-    fn fits(&self, path: &[u8]) -> Result<bool, String> {
-        if self.exact {
-            return Ok(self.prefix == path);
+    fn fits(&self, spec: &Spec, path: &[u8]) -> Result<bool, String> {
+        if spec.exact {
+            return Ok(spec.prefix == path);
         }
-        let regex: Result<Regex, _> = RegexBuilder::new(&format!("^(?:{})$", self.regex))
+        if let Some(regex) = spec.compiled.get() {
+            return Ok(regex.is_match(path));
+        }
+        let times = self.compiled.get().saturating_add(1);
+        self.compiled.set(times);
+        if times > MAX_COMPILED {
+            return Err("its policy has more expressions than any".to_owned());
+        }
+        let regex: Result<Regex, _> = RegexBuilder::new(&format!("^(?:{})$", spec.regex))
             .unicode(false)
             .dot_matches_new_line(true)
             .size_limit(MAX_REGEX)
             .build();
         let regex = regex.map_err(|_| {
-            format!(
-                "its policy has an expression that is not understood: {}",
-                self.regex
-            )
+            let regex = &spec.regex;
+            format!("its policy has an expression that is not understood: {regex}")
         })?;
-        Ok(regex.is_match(path))
+        let fits = regex.is_match(path);
+        if times <= MAX_KEPT {
+            let _ = spec.compiled.set(regex);
+        }
+        Ok(fits)
     }
 }
 
@@ -153,6 +171,7 @@ fn spec(line: &str) -> Option<Spec> {
         regex: regex.to_owned(),
         prefix,
         exact,
+        compiled: OnceCell::new(),
         kind,
         context: (next != "<<none>>").then(|| next.to_owned()),
     })

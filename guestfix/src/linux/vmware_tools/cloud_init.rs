@@ -58,8 +58,8 @@ fn effective(sources: &Sources) -> Option<Vec<String>> {
         .filter(|(path, _)| path.rsplit_once('/').is_some_and(|(dir, _)| dir == DIR));
     let all = sources.bytes(MAIN).into_iter();
     all.chain(below.map(|(_, file)| file.content.as_slice()))
-        .filter_map(parse)
-        .last()
+        .rev()
+        .find_map(parse)
 }
 
 /// `datasource_list: [A, B]`, over several lines perhaps, or a line `- A` each.
