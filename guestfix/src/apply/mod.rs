@@ -101,13 +101,13 @@ pub trait Hands {
     /// # Errors
     /// When it cannot be started. Its own failure is no error.
     fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd>;
-    /// Runs a guest program that installs one of the operator's packages, which lies in
+    /// Runs a guest program that installs packages of the operator's, which lie in
     /// [`crate::plan::SCRATCH`] meanwhile.
     ///
     /// # Errors
-    /// When the package cannot be read or the program cannot be started. Its own failure is no
+    /// When a package cannot be read or the program cannot be started. Its own failure is no
     /// error.
-    fn install(&mut self, file: &str, argv: &[String], timeout_s: u32) -> Result<ProgramEnd>;
+    fn install(&mut self, files: &[String], argv: &[String], timeout_s: u32) -> Result<ProgramEnd>;
     /// Runs a guest program that makes a file, and puts that in the place of `path` when it ended
     /// well. `scratch` lies in [`crate::plan::SCRATCH`] meanwhile.
     ///
@@ -241,10 +241,10 @@ fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>)
             timeout_s,
         } => program(ran.insert(hands.rebuild(path, argv, scratch, product, *timeout_s)?)),
         Action::InstallPackage {
-            file,
+            files,
             argv,
             timeout_s,
-        } => program(ran.insert(hands.install(file, argv, *timeout_s)?)),
+        } => program(ran.insert(hands.install(files, argv, *timeout_s)?)),
         Action::RunGuest { argv, timeout_s } => program(ran.insert(hands.run(argv, *timeout_s)?)),
     }
 }
@@ -331,8 +331,13 @@ mod tests {
                 unseen: vec!["why".into()],
             })
         }
-        fn install(&mut self, file: &str, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
-            self.calls.push(format!("install {file}"));
+        fn install(
+            &mut self,
+            files: &[String],
+            argv: &[String],
+            timeout_s: u32,
+        ) -> Result<ProgramEnd> {
+            self.calls.push(format!("install {}", files.join(" ")));
             self.run(argv, timeout_s)
         }
         fn rebuild(

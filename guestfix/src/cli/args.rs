@@ -167,7 +167,8 @@ pub struct Choices {
     #[arg(long, value_name = "FILE", value_parser = vm)]
     pub vm: Option<Vm>,
     /// Install the QEMU guest agent, where it is missing, from the packages in this directory: the
-    /// one for the guest's release and architecture is chosen by its name.
+    /// one for the guest's release and architecture is chosen by its name, and with it
+    /// liburing, libnuma and glib where they lie there and the guest lacks them.
     #[arg(long, value_name = "DIR", value_parser = choice::packages)]
     pub guest_agent_packages: Option<AgentPackages>,
     /// Run this script once after the first boot; may be given several times, the order counts.

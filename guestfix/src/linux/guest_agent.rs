@@ -117,7 +117,8 @@ fn package(
     let (family, sources) = (release::family(facts), &facts.sources);
     let format = format_of(family, sources).ok_or("the guest has no package tool that is known")?;
     let tool = packages::program(sources, format).ok_or("the guest's package tool is missing")?;
-    let file = choose::choose(&packages.files, format, family, &facts.guest).ok_or_else(|| {
+    let choose = |names| choose::choose((&packages.files, names), format, family, &facts.guest);
+    let agent = choose(choose::AGENT).ok_or_else(|| {
         let Guest {
             pretty_name, arch, ..
         } = &facts.guest;
@@ -129,13 +130,23 @@ fn package(
         Format::Apk => &["--no-network", "add"],
         _ => &["-U", "--noconfirm"],
     };
-    let run = |options: &[&str], last: &str| -> Vec<String> {
-        let argv = std::iter::once(tool).chain(options.iter().copied());
-        argv.chain([last]).map(str::to_owned).collect()
+    let files: Vec<String> = std::iter::once(agent)
+        .chain(lacking(sources).filter_map(choose))
+        .map(str::to_owned)
+        .collect();
+    let run = |options: &[&str], last: Vec<String>| -> Vec<String> {
+        let quiet: &[&str] = match format {
+            Format::Rpm => &packages::RPM_QUIET,
+            _ => &[],
+        };
+        let options = quiet.iter().chain(options).copied();
+        let argv = std::iter::once(tool).chain(options);
+        argv.map(str::to_owned).chain(last).collect()
     };
+    let laid = files.iter().map(|file| format!("{SCRATCH}/{file}"));
     let action = Action::InstallPackage {
-        file: file.to_owned(),
-        argv: run(options, &format!("{SCRATCH}/{file}")),
+        argv: run(options, laid.collect()),
+        files,
         timeout_s: TIMEOUT,
     };
     let why =
@@ -144,13 +155,22 @@ fn package(
     if format == Format::Dpkg {
         // It unpacks before it sees what is missing; the other tools look first.
         let action = Action::RunGuest {
-            argv: run(&["--purge"], "qemu-guest-agent"),
+            argv: run(&["--purge"], vec!["qemu-guest-agent".to_owned()]),
             timeout_s: TIMEOUT,
         };
         let why = "takes back what could not be installed whole";
         changes.push(Change::new(TOPIC, why, action, None).optional().fallback());
     }
     Ok(changes)
+}
+
+/// The names of each library that the guest has not.
+fn lacking(sources: &Sources) -> impl Iterator<Item = &'static [&'static str]> {
+    let installed = packages::of(sources);
+    choose::LIBRARIES.into_iter().filter(move |names| {
+        let mut installed = installed.iter();
+        !installed.any(|package| package.installed && names.contains(&package.name.as_str()))
+    })
 }
 
 fn format_of(family: Family, sources: &Sources) -> Option<Format> {
@@ -410,6 +430,19 @@ mod tests {
         );
         assert!(out.changes[0].opaque && out.changes[0].optional && out.changes[1].fallback);
         assert!(out.concerns.is_empty());
+        let mut both = with(file, false);
+        let library = "liburing2_2.3-3_amd64.deb".to_owned();
+        both.guest_agent_packages
+            .as_mut()
+            .unwrap()
+            .files
+            .push(library);
+        let out = propose(&facts, &fixture::target(), &both);
+        let said = out.changes[0].diff.clone().unwrap();
+        assert!(
+            said.ends_with("deb12u12_amd64.deb /tmp/guestfix/liburing2_2.3-3_amd64.deb\n"),
+            "{said}"
+        );
         for policy in [with(file, true), with("x.deb", false)] {
             let out = propose(&facts, &fixture::target(), &policy);
             assert!(out.changes.is_empty());

@@ -55,6 +55,15 @@ const PROGRAMS: [(Format, &str); 7] = [
     (Format::Pacman, "/usr/bin/pacman"),
 ];
 
+/// Options that keep rpm's plugins from what the sandbox forbids: namespaces of their own for
+/// scripts (rpm 4.20), and the init system's locks. Older versions know of neither.
+pub const RPM_QUIET: [&str; 4] = [
+    "--define",
+    "__transaction_unshare %{nil}",
+    "--define",
+    "__transaction_systemd_inhibit %{nil}",
+];
+
 /// An installed package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
@@ -128,6 +137,9 @@ fn is_wanted(name: &str) -> bool {
         || name.starts_with("kernel")
         || name.starts_with("linux-image-")
         || name.starts_with("dracut")
+        || name.starts_with("liburing")
+        || name.starts_with("libglib2.0-0")
+        || name.starts_with("libnuma")
         || matches!(
             name,
             "systemd"
@@ -140,6 +152,10 @@ fn is_wanted(name: &str) -> bool {
                 | "mkinitcpio"
                 | "booster"
                 | "cloud-init"
+                | "glib"
+                | "glib2"
+                | "libglib-2_0-0"
+                | "numactl-libs"
         )
 }
 

@@ -171,7 +171,12 @@ fn removal(format: Format, program: Option<&str>, names: &[String]) -> Option<Ve
         Format::Dpkg => program.unwrap_or("/usr/bin/dpkg"),
         _ => program?,
     };
-    let argv = std::iter::once(program).chain(options.iter().copied());
+    let quiet: &[&str] = match format {
+        Format::Rpm => &packages::RPM_QUIET,
+        _ => &[],
+    };
+    let options = quiet.iter().chain(options).copied();
+    let argv = std::iter::once(program).chain(options);
     Some(
         argv.map(str::to_owned)
             .chain(names.iter().cloned())

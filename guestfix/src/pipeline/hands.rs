@@ -207,10 +207,14 @@ impl Hands for MountedGuest<'_> {
         self.program(argv, timeout_s, Vec::new(), None)
     }
 
-    fn install(&mut self, file: &str, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
-        let content = ByteBuf::from(package(self.packages, file)?);
-        let name = file.to_owned();
-        self.program(argv, timeout_s, vec![ScratchFile { name, content }], None)
+    fn install(&mut self, files: &[String], argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {
+        let laid = files.iter().map(|name| {
+            let content = ByteBuf::from(package(self.packages, name)?);
+            let name = name.clone();
+            Ok(ScratchFile { name, content })
+        });
+        let laid = laid.collect::<Result<Vec<_>>>()?;
+        self.program(argv, timeout_s, laid, None)
     }
 
     fn rebuild(

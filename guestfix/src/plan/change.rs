@@ -130,10 +130,10 @@ pub enum Action {
         /// Seconds until it is ended and counts as failed.
         timeout_s: u32,
     },
-    /// Installs one of the operator's packages with the guest's own package tool, in the sandbox.
+    /// Installs packages of the operator's with the guest's own package tool, in the sandbox.
     InstallPackage {
-        /// The package's file name; the program finds it in [`SCRATCH`].
-        file: String,
+        /// The packages' file names, what it is about first; the program finds them in [`SCRATCH`].
+        files: Vec<String>,
         /// Program (absolute) and arguments.
         argv: Vec<String>,
         /// Seconds until it is ended and counts as failed.
@@ -203,7 +203,7 @@ impl Action {
             | Self::Symlink { path, .. }
             | Self::AppendInitramfs { path, .. }
             | Self::RebuildInitramfs { path, .. } => path.display(),
-            Self::InstallPackage { file, .. } => file.clone(),
+            Self::InstallPackage { files, .. } => files.first().cloned().unwrap_or_default(),
             Self::RunGuest { argv, .. } => argv.first().cloned().unwrap_or_default(),
         }
     }

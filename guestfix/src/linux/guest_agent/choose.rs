@@ -15,9 +15,25 @@ struct Named<'a> {
     rest: &'a str,
 }
 
-/// The package for a guest; `None` where none is. Of several that fit the newest.
+/// How packages of the agent are called.
+pub(super) const AGENT: &[&str] = &["qemu-guest-agent", "qemu-ga"];
+/// How packages of the libraries are called that it needs and that a small guest may lack.
+pub(super) const LIBRARIES: [&[&str]; 3] = [
+    &["liburing2", "liburing1", "liburing"],
+    &["libnuma1", "numactl-libs", "libnuma"],
+    &[
+        "libglib2.0-0t64",
+        "libglib2.0-0",
+        "libglib-2_0-0",
+        "glib2",
+        "glib",
+    ],
+];
+
+/// The package for a guest of those whose names begin so; `None` where none is. Of several that
+/// fit the newest.
 pub(super) fn choose<'a>(
-    files: &'a [String],
+    (files, names): (&'a [String], &[&str]),
     format: Format,
     family: Family,
     guest: &Guest,
@@ -25,7 +41,7 @@ pub(super) fn choose<'a>(
     let tag = tag(family, guest);
     let mut best: Option<(bool, &str)> = None;
     for file in files {
-        let Some(named) = named(file).filter(|named| named.format == format) else {
+        let Some(named) = named(file, names).filter(|named| named.format == format) else {
             continue;
         };
         let fits =
@@ -44,13 +60,11 @@ pub(super) fn choose<'a>(
     best.map(|(_, file)| file)
 }
 
-fn named(file: &str) -> Option<Named<'_>> {
+fn named<'a>(file: &'a str, names: &[&str]) -> Option<Named<'a>> {
     if file.contains('/') || file.starts_with('.') {
         return None;
     }
-    let rest = ["qemu-guest-agent", "qemu-ga"]
-        .iter()
-        .find_map(|name| file.strip_prefix(name))?;
+    let rest = names.iter().find_map(|name| file.strip_prefix(name))?;
     // A version follows, and no -debuginfo or -dbgsym.
     let version = rest.strip_prefix(['-', '_'])?;
     if !version.starts_with(|c: char| c.is_ascii_digit()) {
@@ -260,7 +274,7 @@ mod tests {
                 Some(13),
             ),
         ] {
-            let got = choose(&files, format, family, &guest);
+            let got = choose((&files, AGENT), format, family, &guest);
             assert_eq!(got, want.map(|at: usize| files[at].as_str()), "{guest:?}");
         }
     }

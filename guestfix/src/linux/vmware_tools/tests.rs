@@ -13,6 +13,12 @@ fn debian() -> MemoryFs {
         .file("/etc/modules", "# list\r\nloop\r\nvmw_pvscsi\r\nvmwgfx x=1")
 }
 
+/// A database that the real rpm wrote: see testdata/INDEX.md.
+fn database(name: &str) -> Vec<u8> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/rpm");
+    zstd::decode_all(std::fs::File::open(format!("{dir}/{name}.zst")).unwrap()).unwrap()
+}
+
 fn run(fs: MemoryFs, no_guest_code: bool) -> Proposal {
     let policy = Policy {
         no_guest_code,
@@ -144,6 +150,19 @@ fn every_format_has_its_own_command_and_without_a_program_it_is_told() {
             .message
             .ends_with("with: apk del open-vm-tools open-vm-tools-openrc")
     );
+    let rpm = MemoryFs::new()
+        .file("/usr/bin/rpm", "")
+        .file("/var/lib/rpm/rpmdb.sqlite", database("rpmdb.sqlite"))
+        .file("/usr/lib/systemd/system/vmtoolsd.service", "");
+    let out = run(rpm, false);
+    assert_eq!(
+        out.changes[0].diff.as_deref(),
+        Some(
+            "$ /usr/bin/rpm --define '__transaction_unshare %{nil}' --define '__transaction_systemd_inhibit %{nil}' -e --allmatches open-vm-tools open-vm-tools-desktop\n"
+        )
+    );
+    assert_eq!(out.changes[1].path, "/etc/systemd/system/vmtoolsd.service");
+    assert!(out.changes[1].fallback);
     let arch = MemoryFs::new()
         .file("/etc/os-release", "ID=arch\n")
         .file("/usr/bin/pacman", "")
