@@ -4,4 +4,5 @@
 mod filesystems;
 mod grub;
 mod real;
+mod tools;
 mod volumes;
