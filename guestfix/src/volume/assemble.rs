@@ -2,14 +2,17 @@
 //! Volumes made of volumes, again and again until nothing new comes of it: arrays, logical
 //! volumes and opened LUKS volumes in any order.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Volume;
 use zeroize::Zeroizing;
 
-use super::lvm::{Groups, Made};
+use super::luks;
+use super::lvm::Groups;
+use super::md;
 use crate::disk::{Below, Storage};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Layers upon layers, most.
 const MAX_ROUNDS: usize = 16;
@@ -18,13 +21,35 @@ const MAX_VOLUMES: usize = 8192;
 /// Pieces that one range may be scattered over, most.
 const MAX_PIECES: usize = 1 << 16;
 
+/// Volumes that came to be, those that could not, and damage.
+#[derive(Default)]
+pub(super) struct Made {
+    pub(super) volumes: Vec<Volume>,
+    pub(super) unopened: Vec<Unopened>,
+    pub(super) damage: Vec<String>,
+}
+
+/// A LUKS volume: its UUID and the digest of its key.
+pub(super) type LockLabel = (String, Vec<u8>);
+
 /// What the operator allows and knows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Opening {
     /// Arrays that lack members are assembled all the same.
     pub allow_degraded: bool,
     /// Keys of encrypted volumes.
     pub keys: Vec<Key>,
+    /// The keys of volumes that were opened before: deriving one takes seconds.
+    known: Mutex<BTreeMap<LockLabel, Zeroizing<Vec<u8>>>>,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("allow_degraded", &self.allow_degraded)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A key of encrypted volumes; its memory is overwritten when it goes.
@@ -49,7 +74,33 @@ impl Opening {
         Self {
             allow_degraded,
             keys,
+            known: Mutex::default(),
         }
+    }
+
+    /// The keys for a volume of one of those names.
+    pub(super) fn keys_of<'a>(&'a self, names: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {
+        let mine = |key: &&Key| {
+            names
+                .iter()
+                .any(|name| key.volume.eq_ignore_ascii_case(name))
+        };
+        self.keys
+            .iter()
+            .filter(mine)
+            .map(|key| key.secret.as_slice())
+    }
+
+    /// The key of a volume that was opened before.
+    pub(super) fn opened(&self, label: &LockLabel) -> Option<Zeroizing<Vec<u8>>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(label).cloned()
+    }
+
+    /// Remembers the key of a volume.
+    pub(super) fn remember(&self, label: LockLabel, key: &Zeroizing<Vec<u8>>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(label, key.clone());
     }
 }
 
@@ -87,11 +138,13 @@ pub fn assemble(volumes: Vec<Volume>, opening: &Opening) -> Result<Assembled> {
         volumes,
         ..Assembled::default()
     };
-    let mut groups = Groups::default();
+    let mut done = Done::default();
     for _ in 0..MAX_ROUNDS {
-        if out.round(&mut groups, opening, false)? || out.round(&mut groups, opening, true)? {
+        // What lacks parts waits until no other layer can bring them.
+        if out.round(&mut done, opening, false)? || out.round(&mut done, opening, true)? {
             continue;
         }
+        out.unknown_keys(opening)?;
         out.damage.sort();
         out.damage.dedup();
         return Ok(out);
@@ -102,11 +155,50 @@ pub fn assemble(volumes: Vec<Volume>, opening: &Opening) -> Result<Assembled> {
     ))
 }
 
+/// What was looked at before, by kind.
+#[derive(Default)]
+struct Done {
+    groups: Groups,
+    arrays: Vec<String>,
+    /// Name and UUID of LUKS volumes.
+    locks: Vec<(String, String)>,
+}
+
 impl Assembled {
     /// One layer more; false when there is none.
-    fn round(&mut self, groups: &mut Groups, opening: &Opening, partial: bool) -> Result<bool> {
-        let made = groups.assemble(&self.volumes, opening, partial)?;
-        self.take(made)
+    fn round(&mut self, done: &mut Done, opening: &Opening, partial: bool) -> Result<bool> {
+        let arrays = md::assemble(&self.volumes, &mut done.arrays, opening, partial)?;
+        let mut any = self.take(arrays)?;
+        let opened = luks::open(&self.volumes, &mut done.locks, opening)?;
+        any |= self.take(opened)?;
+        let groups = done
+            .groups
+            .assemble(&self.volumes, opening, partial && !any)?;
+        any |= self.take(groups)?;
+        Ok(any)
+    }
+
+    /// A key for nothing is a slip of the pen.
+    fn unknown_keys(&self, opening: &Opening) -> Result<()> {
+        let named = |key: &Key, name: &str| key.volume.eq_ignore_ascii_case(name);
+        let fits = |key: &&Key| {
+            let luks = self.volumes.iter().filter(|v| v.content.kind == "luks");
+            let opened = self.volumes.iter().map(|v| v.name.as_str());
+            let shut = self.unopened.iter().map(|v| v.name.as_str());
+            let mut names = opened.chain(shut).filter(|name| name.starts_with("luks-"));
+            let mut luks = luks.filter(|v| {
+                named(key, &v.name) || v.content.uuid.as_deref().is_some_and(|id| named(key, id))
+            });
+            named(key, "all") || luks.next().is_some() || names.any(|name| named(key, name))
+        };
+        match opening.keys.iter().find(|key| !fits(key)) {
+            None => Ok(()),
+            Some(key) => Err(Error::new(
+                Kind::Usage,
+                "no-such-volume",
+                format!("--key {}: there is no such encrypted volume", key.volume),
+            )),
+        }
     }
 
     fn take(&mut self, made: Made) -> Result<bool> {

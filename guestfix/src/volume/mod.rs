@@ -14,9 +14,11 @@ mod assemble;
 pub(crate) mod field;
 mod gpt;
 mod layout;
+mod luks;
 mod lvm;
 mod mapped;
 mod mbr;
+mod md;
 pub(crate) mod probe;
 #[cfg(test)]
 pub(crate) mod sample;

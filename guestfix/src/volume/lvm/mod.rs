@@ -9,7 +9,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use super::assemble::{Opening, Unopened};
+use super::assemble::{Made, Opening, Unopened};
 use super::probe::probe;
 use super::{Stack, Volume};
 use crate::error::{Error, Result};
@@ -27,14 +27,6 @@ struct Found<'a> {
     volume: &'a Volume,
     id: String,
     group: Option<Group>,
-}
-
-/// Volumes that came to be, those that could not, and damage.
-#[derive(Default)]
-pub(super) struct Made {
-    pub(super) volumes: Vec<Volume>,
-    pub(super) unopened: Vec<Unopened>,
-    pub(super) damage: Vec<String>,
 }
 
 impl Groups {
