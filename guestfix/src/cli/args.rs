@@ -25,8 +25,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-DISK... are the disks of ONE guest: raw images or block devices. Only convert, undo and recover
-write to them.
+DISK... are the disks of ONE guest: raw images, qcow2 images or block devices. Only convert, undo
+and recover write to them.
 
 Exit codes: 0 done and ready (also with warnings); 1 not ready; 2 usage; 3 refused; 4 unsupported
 guest or no operating system; 5 corrupt disk or filesystem; 6 the host lacks something; 7 boot
@@ -109,7 +109,7 @@ pub enum Verb {
 /// The disks of one guest.
 #[derive(Debug, Args)]
 pub struct Disks {
-    /// Raw images or block devices of one guest, boot disk first.
+    /// Raw images, qcow2 images or block devices of one guest.
     #[arg(required = true, value_name = "DISK")]
     pub disks: Vec<PathBuf>,
     /// The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME
@@ -119,6 +119,9 @@ pub struct Disks {
     /// Use arrays and mirrors that lack members or were being rebuilt.
     #[arg(long)]
     pub allow_degraded: bool,
+    /// The disk that the guest starts from, one of those given; detected where this is left out.
+    #[arg(long, value_name = "DISK")]
+    pub boot_disk: Option<PathBuf>,
 }
 
 impl Disks {
@@ -127,7 +130,28 @@ impl Disks {
         OpeningChoice {
             keys: self.key.clone(),
             allow_degraded: self.allow_degraded,
+            boot_disk_first: self.boot_disk.is_some(),
         }
+    }
+
+    /// The disks, the one that the guest starts from first where it was named.
+    ///
+    /// # Errors
+    /// `Usage`/`no-such-disk` when the one named is not among them.
+    pub fn paths(&self) -> crate::error::Result<Vec<PathBuf>> {
+        let mut paths = self.disks.clone();
+        let Some(boot) = &self.boot_disk else {
+            return Ok(paths);
+        };
+        let Some(index) = paths.iter().position(|path| path == boot) else {
+            return Err(crate::error::Error::new(
+                crate::error::Kind::Usage,
+                "no-such-disk",
+                format!("--boot-disk {}: it is not one of the disks", boot.display()),
+            ));
+        };
+        paths.get_mut(..=index).unwrap_or_default().rotate_right(1);
+        Ok(paths)
     }
 }
 

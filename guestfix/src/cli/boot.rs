@@ -27,7 +27,7 @@ pub(super) fn run(common: &Common, args: &BootArgs, output: &Output) -> Result<u
         timeout: Duration::from_secs(args.timeout),
         screenshot: args.screenshot.clone(),
     };
-    let report = pipeline::boot(&context, &args.disks.disks, &options)?;
+    let report = pipeline::boot(&context, &args.disks.paths()?, &options)?;
     drop(listener);
     output.result(&report, render);
     Ok(report.exit_code())

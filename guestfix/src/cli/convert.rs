@@ -23,7 +23,7 @@ pub(super) fn run(common: &Common, args: &ConvertArgs, output: &Output) -> Resul
         dry_run: args.dry_run,
         commit_anyway: args.commit_anyway,
     };
-    let report = pipeline::convert(&context, &args.disks.disks, &options)?;
+    let report = pipeline::convert(&context, &args.disks.paths()?, &options)?;
     drop(listener);
     output.result(&report, |report| text::convert(report, args.dry_run));
     Ok(report.readiness.exit_code())

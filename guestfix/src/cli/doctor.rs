@@ -17,7 +17,12 @@ pub(super) fn run(common: &Common, args: &DoctorArgs, output: &Output) -> Result
         opening: &opening,
     };
     let choices = &args.choices;
-    let report = pipeline::doctor(&context, &args.disks.disks, &choices.policy(), choices.bus)?;
+    let report = pipeline::doctor(
+        &context,
+        &args.disks.paths()?,
+        &choices.policy(),
+        choices.bus,
+    )?;
     drop(listener);
     output.result(&report, text::doctor);
     Ok(report.readiness.exit_code())

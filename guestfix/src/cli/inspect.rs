@@ -21,7 +21,7 @@ pub(super) fn run(common: &Common, args: &InspectArgs, output: &Output) -> Resul
         progress: listener.as_ref(),
         opening: &opening,
     };
-    let facts = pipeline::inspect(&context, &args.disks.disks, args.root.as_deref())?;
+    let facts = pipeline::inspect(&context, &args.disks.paths()?, args.root.as_deref())?;
     drop(listener);
     output.result(&facts.document(), render);
     Ok(0)

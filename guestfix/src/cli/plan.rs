@@ -20,7 +20,12 @@ pub(super) fn run(common: &Common, args: &PlanArgs, output: &Output) -> Result<u
         opening: &opening,
     };
     let choices = &args.choices;
-    let (_, plan) = pipeline::plan(&context, &args.disks.disks, &choices.policy(), choices.bus)?;
+    let (_, plan) = pipeline::plan(
+        &context,
+        &args.disks.paths()?,
+        &choices.policy(),
+        choices.bus,
+    )?;
     drop(listener);
     let document = plan.document();
     if let Some(file) = &args.output {

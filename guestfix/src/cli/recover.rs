@@ -14,7 +14,7 @@ pub(super) fn run(common: &Common, args: &RecoverArgs, output: &Output) -> Resul
         progress: &Silent,
         opening: &opening,
     };
-    let report = pipeline::recover(&context, &args.disks.disks)?;
+    let report = pipeline::recover(&context, &args.disks.paths()?)?;
     output.result(&report, |report| {
         match report.outcome.as_str() {
             "rolled-forward" => {

@@ -14,7 +14,7 @@ pub(super) fn run(common: &Common, args: &UndoArgs, output: &Output) -> Result<u
         progress: &Silent,
         opening: &opening,
     };
-    let report = pipeline::undo(&context, &args.disks.disks, args.all)?;
+    let report = pipeline::undo(&context, &args.disks.paths()?, args.all)?;
     output.result(&report, |report| {
         let left = match report.remaining {
             0 => "the disks are as they were before guestfix".to_owned(),

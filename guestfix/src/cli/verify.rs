@@ -16,7 +16,12 @@ pub(super) fn run(common: &Common, args: &VerifyArgs, output: &Output) -> Result
         progress: listener.as_ref(),
         opening: &opening,
     };
-    let report = pipeline::verify(&context, &args.disks.disks, args.root.as_deref(), args.bus)?;
+    let report = pipeline::verify(
+        &context,
+        &args.disks.paths()?,
+        args.root.as_deref(),
+        args.bus,
+    )?;
     drop(listener);
     output.result(&report, text::verify);
     Ok(report.readiness.exit_code())

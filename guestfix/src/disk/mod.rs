@@ -21,6 +21,7 @@ pub mod in_use;
 pub mod lock;
 pub mod overlay;
 mod prepare;
+pub mod qcow2;
 pub mod raw;
 pub mod record;
 pub mod recover;

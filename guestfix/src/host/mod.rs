@@ -29,6 +29,7 @@ mod mount;
 pub mod mounter;
 mod namespace;
 pub mod probe;
+pub mod qcow2;
 mod replace;
 pub mod sandbox;
 mod sandbox_root;

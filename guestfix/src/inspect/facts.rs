@@ -98,6 +98,9 @@ pub struct DiskFacts {
     pub table: TableKind,
     /// MBR signature or GPT GUID.
     pub id: Option<String>,
+    /// The guest starts from it; told only where there are several.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boot: bool,
 }
 
 /// One volume.
@@ -487,7 +490,12 @@ pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<
         Some(_) => None,
         None => {
             let name = kernel_name_to_volume(device)?;
-            volumes.iter().find(|v| v.name == name)
+            // Where disks were put into another order, their names say so themselves.
+            let named = |v: &&VolumeFacts| v.stack.devices.iter().any(|d| d.starts_with("/dev/sd"));
+            volumes
+                .iter()
+                .find(|v| v.name == name)
+                .filter(|v| !named(v))
         }
     }
 }

@@ -36,6 +36,20 @@ pub(super) fn detect(disks: &[GuestDisk], layouts: &[Layout]) -> Firmware {
     if efi { Firmware::Efi } else { Firmware::Bios }
 }
 
+/// True for a disk that UEFI may start from.
+pub(super) fn is_efi_start(layout: &Layout) -> bool {
+    layout.volumes.iter().any(is_esp)
+}
+
+/// True for a disk that a BIOS can start from: boot code, with GRUB's name in it or an active
+/// partition behind it.
+pub(super) fn can_start(disk: &GuestDisk, layout: &Layout) -> bool {
+    let mut sector = [0_u8; 440];
+    let code = disk.storage.read_at(&mut sector, 0).is_ok() && sector.iter().any(|byte| *byte != 0);
+    let table = layout.table != TableKind::None;
+    code && table && (has_boot_code(disk) || layout.volumes.iter().any(|v| v.bootable))
+}
+
 /// GRUB's boot sector names itself; other boot code has no such mark, so this asks for GRUB only.
 fn has_boot_code(disk: &GuestDisk) -> bool {
     let mut sector = [0_u8; 440];

@@ -2,6 +2,7 @@
 //! Inspection: from disks to [`Facts`]. The OS rooms stand downstream and hand in what they know
 //! through [`Recognise`].
 
+mod boot_disk;
 pub mod efi;
 pub mod facts;
 mod firmware;
@@ -148,11 +149,14 @@ pub fn inspect(
     opening: &Opening,
 ) -> Result<Inspected> {
     let layouts = layouts(disks)?;
-    let all = assembled(&layouts, opening)?;
+    let mut all = assembled(&layouts, opening)?;
+    let boot = boot_disk::find(disks, &layouts, opening.boot_disk_first);
+    let renamed = boot_disk::name(&mut all.volumes, boot, disks);
     let (found, mut concerns) = roots::find(&all, families, root, opener)?;
     let all = opened::named(&all, &found.opened);
     let (tree, mounts, missing) = mounts::mount_all(&found, &all, opener)?;
     concerns.extend(missing);
+    concerns.extend(renamed);
     concerns.extend(opened::concerns(&all));
     let volumes = all.volumes;
     concerns.extend(state::concerns(&layouts, &volumes, &mounts)?);
@@ -165,7 +169,7 @@ pub fn inspect(
         },
         firmware: firmware::detect(disks, &layouts),
         efi: None,
-        disks: state::disk_facts(disks, &layouts),
+        disks: state::disk_facts(disks, &layouts, boot),
         volumes: state::volume_facts(&volumes),
         root: found.place.name(),
         mounts,

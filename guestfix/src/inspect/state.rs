@@ -7,16 +7,18 @@ use crate::error::Result;
 use crate::fs::health;
 use crate::volume::{Layout, Volume};
 
-pub(super) fn disk_facts(disks: &[GuestDisk], layouts: &[Layout]) -> Vec<DiskFacts> {
+pub(super) fn disk_facts(disks: &[GuestDisk], layouts: &[Layout], boot: usize) -> Vec<DiskFacts> {
     disks
         .iter()
         .zip(layouts)
-        .map(|(disk, layout)| DiskFacts {
+        .enumerate()
+        .map(|(index, (disk, layout))| DiskFacts {
             name: disk.name.clone(),
             path: disk.path.clone(),
             size: disk.storage.len(),
             table: layout.table,
             id: layout.id.clone(),
+            boot: index == boot && disks.len() > 1,
         })
         .collect()
 }

@@ -43,6 +43,7 @@ pub(crate) fn facts() -> Facts {
             path: "guest.img".to_owned(),
             size: 4 << 30,
             table: TableKind::Mbr,
+            boot: false,
             id: Some("1c2d3e4f".to_owned()),
         }],
         volumes: vec![

@@ -24,6 +24,8 @@ pub(super) struct Disk {
     pub(super) path: PathBuf,
     pub(super) sector_size: u32,
     pub(super) overlay_limit: u64,
+    /// A file in qcow2 format: it may grow.
+    pub(super) qcow2: bool,
     identity: DiskIdentity,
     file: File,
     /// Locks of QEMU's kind live as long as the open file.
@@ -49,6 +51,7 @@ impl Disk {
             path: path.to_owned(),
             sector_size: raw.logical_sector(),
             overlay_limit: OVERLAY_LIMIT,
+            qcow2: is_qcow2(&raw),
             identity: DiskIdentity::of_path(path, raw.len())?,
             file,
             _lock: lock,
@@ -70,6 +73,13 @@ impl Disk {
             writable,
         )
     }
+}
+
+/// A block device is never taken for an image: KubeVirt shows a guest its bytes as they are, and
+/// what a guest wrote there must not be read as anything else.
+pub(super) fn is_qcow2(raw: &Raw) -> bool {
+    let mut magic = [0; 4];
+    !raw.is_device() && raw.read_at(&mut magic, 0).is_ok() && magic == disk::qcow2::MAGIC
 }
 
 fn duplicate(file: &File) -> Result<File> {
@@ -160,7 +170,10 @@ impl Disks {
         tracing::warn!("a commit of this guest was interrupted: reading through its journal");
         for (index, disk) in self.0.iter().enumerate() {
             let delta = tempfile::tempfile().map_err(|e| Error::io("making a file", e))?;
-            let overlay = Overlay::new(Arc::new(disk.raw(false)?), delta, disk.overlay_limit);
+            let base = disk.raw(false)?;
+            let room = if disk.qcow2 { disk.overlay_limit } else { 0 };
+            let len = base.len().saturating_add(room);
+            let overlay = Overlay::with_len(Arc::new(base), len, delta, disk.overlay_limit);
             journal.lay(&disk.identity, &overlay)?;
             overlay.read_changed(|offset, bytes| session.lay(index, offset, bytes.to_vec()))?;
         }
@@ -277,10 +290,14 @@ impl Writable {
                     delta: run.delta,
                 })
                 .collect();
-            let base = Arc::new(Raw::open(Path::new(&open.identity.path), false)?);
+            let path = Path::new(&open.identity.path);
+            let file = disk::raw::open_disk(path, false)?;
+            let base = Raw::container_from_file(file, &open.identity.path, false)?;
             let delta = duplicate(session.delta(index)?)?;
-            let len = base.len();
-            let new = Overlay::from_changed(base, len, delta, &changed, OVERLAY_LIMIT)?;
+            let ends = changed.iter().map(|run| run.offset.saturating_add(run.len));
+            let grown = ends.max().filter(|_| is_qcow2(&base)).unwrap_or(0);
+            let len = base.len().max(grown);
+            let new = Overlay::from_changed(Arc::new(base), len, delta, &changed, OVERLAY_LIMIT)?;
             news.push(CommitDisk {
                 new: Arc::new(new),
                 changed,

@@ -30,6 +30,8 @@ pub struct OpeningChoice {
     pub keys: Vec<KeyFile>,
     /// `--allow-degraded`.
     pub allow_degraded: bool,
+    /// `--boot-disk` was given: that one is the first.
+    pub boot_disk_first: bool,
 }
 
 impl OpeningChoice {
@@ -44,6 +46,7 @@ impl OpeningChoice {
         Ok(Order::Opening {
             keys,
             allow_degraded: self.allow_degraded,
+            boot_disk_first: self.boot_disk_first,
         })
     }
 }
@@ -77,10 +80,16 @@ pub(super) fn forget(order: Order) {
 }
 
 /// The worker's side.
-pub(super) fn of(keys: Vec<(String, ByteBuf)>, allow_degraded: bool) -> Opening {
+pub(super) fn of(
+    keys: Vec<(String, ByteBuf)>,
+    allow_degraded: bool,
+    boot_disk_first: bool,
+) -> Opening {
     let keys = keys.into_iter().map(|(volume, key)| Key {
         volume,
         secret: key.into_vec().into(),
     });
-    Opening::new(keys.collect(), allow_degraded)
+    let mut opening = Opening::new(keys.collect(), allow_degraded);
+    opening.boot_disk_first = boot_disk_first;
+    opening
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::disks::Disks;
 use super::progress::Stage;
 use super::{Context, inspect};
-use crate::boot::{self, Arch, BootReport, Drive, Machine, Nic, NicModel, Watch};
+use crate::boot::{self, Arch, BootReport, Drive, Format, Machine, Nic, NicModel, Watch};
 use crate::error::{Error, Result};
 use crate::inspect::Facts;
 use crate::plan::Bus;
@@ -55,7 +55,19 @@ fn refuse_pending(context: &Context<'_>, paths: &[PathBuf]) -> Result<()> {
 /// The machine that KubeVirt would make of the recommended target: one NIC for each that the guest
 /// configures, with its hardware address where that is known.
 fn machine(facts: &Facts, paths: &[PathBuf], bus: Bus) -> Result<Machine> {
-    let drives = paths.iter().map(Drive::raw).collect();
+    let disks = Disks::open_read(paths)?;
+    let drives = paths.iter().zip(disks.iter()).map(|(path, disk)| Drive {
+        path: path.clone(),
+        format: if disk.qcow2 {
+            Format::Qcow2
+        } else {
+            Format::Raw
+        },
+    });
+    let mut drives: Vec<Drive> = drives.collect();
+    if let Some(boot) = facts.disks.iter().position(|disk| disk.boot) {
+        drives.get_mut(..=boot).unwrap_or_default().rotate_right(1);
+    }
     let mut machine = Machine::new(facts.firmware, bus, drives);
     machine.arch = Arch::of_guest(&facts.guest.arch)?;
     if !facts.network.is_empty() {

@@ -23,6 +23,8 @@ pub(super) struct DiskSpec {
     pub sector_size: u32,
     /// How much the overlay may hold, bytes.
     pub overlay_limit: u64,
+    /// The disk is in a qcow2 image, which the overlay lies below.
+    pub qcow2: bool,
 }
 
 /// A run of bytes of a disk, by the disk's index.
@@ -62,6 +64,8 @@ pub(super) enum Order {
         keys: Vec<(String, serde_bytes::ByteBuf)>,
         /// `--allow-degraded`.
         allow_degraded: bool,
+        /// `--boot-disk` was given: that one is the first.
+        boot_disk_first: bool,
     },
     /// Lays bytes of a pending journal into the overlay.
     Lay {

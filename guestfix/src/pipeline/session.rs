@@ -73,6 +73,7 @@ impl Session {
                 path: disk.path.display().to_string(),
                 sector_size: disk.sector_size,
                 overlay_limit: disk.overlay_limit,
+                qcow2: disk.qcow2,
             };
             let file = disk.for_worker()?;
             let delta = tempfile::tempfile_in(scratch)

@@ -12,12 +12,13 @@ use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
 use super::{esp, opening};
-use crate::disk::{Overlay, Raw, Storage};
+use crate::disk::{self, Overlay, Raw, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
 use crate::host::channel::Channel;
 use crate::host::confine::{self, Limits};
 use crate::host::fuse;
+use crate::host::qcow2::Qcow2;
 use crate::inspect::{self, Concern, GuestDisk, Inspected, Recognise};
 use crate::linux::initramfs::{self, splice};
 use crate::linux::selinux;
@@ -32,6 +33,8 @@ struct Worker {
     channel: Rc<Channel>,
     disks: Vec<GuestDisk>,
     overlays: Vec<Arc<Overlay>>,
+    /// The bytes that an image's file had, for each disk that is one.
+    containers: Vec<Option<u64>>,
     opening: Opening,
     inspected: Option<Inspected>,
     heads: Heads,
@@ -55,6 +58,7 @@ pub(super) fn main() -> Result<()> {
         channel: Rc::clone(&channel),
         disks: Vec::new(),
         overlays: Vec::new(),
+        containers: Vec::new(),
         opening: Opening::default(),
         inspected: None,
         heads: Heads::default(),
@@ -74,8 +78,9 @@ impl Worker {
             Order::Opening {
                 keys,
                 allow_degraded,
+                boot_disk_first,
             } => {
-                self.opening = opening::of(keys, allow_degraded);
+                self.opening = opening::of(keys, allow_degraded, boot_disk_first);
                 Ok(Answer::Done)
             }
             Order::Lay {
@@ -87,6 +92,7 @@ impl Worker {
                 Ok(Answer::Done)
             }
             Order::Inspect { root, mounts } => {
+                self.open_images(mounts)?;
                 let inspected = self.inspect(root.as_deref(), mounts)?;
                 let facts = Box::new(inspected.facts.clone());
                 self.heads = Heads::of(&inspected.volumes)?;
@@ -126,8 +132,14 @@ impl Worker {
             };
             let base = Raw::container_from_file(File::from(disk), &spec.path, false)
                 .map_err(|e| e.on(&spec.path))?;
-            let base: Arc<dyn Storage> = Arc::new(base);
-            let overlay = Arc::new(Overlay::new(base, File::from(delta), spec.overlay_limit));
+            let size = base.len();
+            let room = if spec.qcow2 { spec.overlay_limit } else { 0 };
+            let overlay = Arc::new(Overlay::with_len(
+                Arc::new(base),
+                size.saturating_add(room),
+                File::from(delta),
+                spec.overlay_limit,
+            ));
             self.disks.push(GuestDisk {
                 name: spec.name,
                 path: spec.path,
@@ -135,8 +147,34 @@ impl Worker {
                 storage: Arc::clone(&overlay) as Arc<dyn Storage>,
             });
             self.overlays.push(overlay);
+            self.containers.push(spec.qcow2.then_some(size));
         }
         Ok(Answer::Done)
+    }
+
+    /// Opens the images in the overlays, or opens them once more, so that what was written is read
+    /// afresh; not while somebody writes through the ones that are open.
+    fn open_images(&mut self, mounts: bool) -> Result<()> {
+        if mounts {
+            return Ok(());
+        }
+        let all = self
+            .disks
+            .iter_mut()
+            .zip(&self.overlays)
+            .zip(&self.containers);
+        for ((disk, overlay), container) in all {
+            let Some(size) = container else { continue };
+            disk.storage.flush()?;
+            let ends = overlay.changed().into_iter();
+            let ends = ends.map(|extent| extent.offset.saturating_add(extent.len));
+            let size = ends.max().unwrap_or(0).max(*size);
+            let named = |error: Error| error.on(&disk.path);
+            disk::qcow2::check(overlay.as_ref(), size).map_err(named)?;
+            let container = Arc::clone(overlay) as Arc<dyn Storage>;
+            disk.storage = Arc::new(Qcow2::open(container, size).map_err(named)?);
+        }
+        Ok(())
     }
 
     fn overlay(&self, disk: usize) -> Result<&Arc<Overlay>> {
@@ -201,6 +239,9 @@ impl Worker {
 
     fn seal(&mut self) -> Result<Answer> {
         let mut runs = Vec::new();
+        for disk in &self.disks {
+            disk.storage.flush()?;
+        }
         for (disk, overlay) in self.overlays.iter().enumerate() {
             if let Some(error) = overlay.latched() {
                 return Err(error);
@@ -218,7 +259,8 @@ impl Worker {
 
     /// What changes on the disks as soon as a guest uses one of the volumes.
     fn marks(&self, volumes: &[Volume]) -> Vec<Mark> {
-        let disks: Vec<_> = self.disks.iter().map(|d| Arc::clone(&d.storage)).collect();
+        let overlay = |overlay: &Arc<Overlay>| Arc::clone(overlay) as Arc<dyn Storage>;
+        let disks: Vec<_> = self.overlays.iter().map(overlay).collect();
         let mut marks = Vec::new();
         for volume in volumes {
             for (what, offset, len) in health::fingerprint_ranges(volume) {
@@ -237,6 +279,7 @@ impl Worker {
     fn verify(&mut self, root: &str, bus: Bus, mounts: bool) -> Result<Answer> {
         // Inspected afresh: the first inspection's caches must not answer for what was written since.
         // Its facts stay until then, because this is asked again where a mount is needed.
+        self.open_images(mounts)?;
         let after = self.inspect(Some(root), mounts)?;
         let before = self.inspected.take().map(|inspected| inspected.facts);
         let target = Target::recommend(&after.facts, bus);

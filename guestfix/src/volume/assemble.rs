@@ -37,6 +37,8 @@ pub(super) type LockLabel = (String, Vec<u8>);
 pub struct Opening {
     /// Arrays that lack members are assembled all the same.
     pub allow_degraded: bool,
+    /// The first disk is the one that the guest starts from.
+    pub boot_disk_first: bool,
     /// Keys of encrypted volumes.
     pub keys: Vec<Key>,
     /// The keys of volumes that were opened before: deriving one takes seconds.
@@ -73,6 +75,7 @@ impl Opening {
     pub fn new(keys: Vec<Key>, allow_degraded: bool) -> Self {
         Self {
             allow_degraded,
+            boot_disk_first: false,
             keys,
             known: Mutex::default(),
         }

@@ -107,6 +107,126 @@ fn a_root_on_a_logical_volume_over_two_disks_goes_there_and_back() {
     there_and_back(Filesystem::Xfs);
 }
 
+/// The same disk in qcow2 format, by the real tool.
+fn qcow2(raw: &Path, options: &[&str]) -> PathBuf {
+    let to = raw.with_extension("qcow2");
+    let mut args = vec!["convert", "-f", "raw", "-O", "qcow2"];
+    args.extend(options);
+    args.extend([raw.to_str().unwrap(), to.to_str().unwrap()]);
+    tool::run("qemu-img", &args);
+    to
+}
+
+fn sound(image: &Path) {
+    tool::run(
+        "qemu-img",
+        &["check", "-q", "-f", "qcow2", image.to_str().unwrap()],
+    );
+}
+
+#[test]
+fn a_guest_in_a_qcow2_image_goes_there_and_back() {
+    let options: [(Filesystem, &[&str]); 4] = [
+        (Filesystem::Ext4, &[]),
+        (Filesystem::Ext4, &["-c"]),
+        (Filesystem::Xfs, &["-o", "compat=0.10"]),
+        (Filesystem::Btrfs, &["-o", "cluster_size=4096"]),
+    ];
+    for (filesystem, options) in options {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Small::on(filesystem).build(dir.path(), |_| {});
+        let image = qcow2(&small.path, options);
+        let state = dir.path().join("state");
+        let verb = |verb: &str| Cli::new(verb, &[&image], &state);
+        let before = sha256_of_file(&image);
+        let facts: Value = verb("inspect").run().expect(0);
+        let size = std::fs::metadata(&small.path).unwrap().len();
+        assert_eq!(facts["disks"][0]["size"], size);
+        assert_eq!(sha256_of_file(&image), before, "inspect wrote");
+
+        let report = verb("convert").run().expect(0);
+        assert_eq!(report["committed"], true, "{report}");
+        sound(&image);
+        let after = sha256_of_file(&image);
+        assert_ne!(after, before);
+        verb("verify").run().expect(0);
+        // What QEMU reads of it is what we read of it.
+        let raw = dir.path().join("again.raw");
+        let args = ["convert", "-f", "qcow2", "-O", "raw"];
+        let args = args
+            .into_iter()
+            .chain([image.to_str().unwrap(), raw.to_str().unwrap()]);
+        tool::run("qemu-img", &args.collect::<Vec<_>>());
+        Cli::new("verify", &[&raw], &state).run().expect(0);
+        let again = verb("convert").run().expect(0);
+        assert_eq!(again["committed"], false);
+        assert_eq!(sha256_of_file(&image), after);
+        let undo = verb("undo").run().expect(0);
+        assert_eq!(undo["remaining"], 0);
+        assert_eq!(
+            sha256_of_file(&image),
+            before,
+            "undo is exact to the last bit"
+        );
+    }
+}
+
+#[test]
+fn a_root_over_a_raw_disk_and_a_qcow2_image_is_committed_to_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = disks(Filesystem::Ext4, dir.path());
+    let b = qcow2(&b, &[]);
+    let state = dir.path().join("state");
+    let before = sums(&[a.clone(), b.clone()]);
+    let report = Cli::new("convert", &[&a, &b], &state).run().expect(0);
+    assert_eq!(report["committed"], true, "{report}");
+    sound(&b);
+    assert_ne!(sha256_of_file(&b), before[1]);
+    Cli::new("verify", &[&b, &a], &state).run().expect(0);
+    Cli::new("undo", &[&a, &b], &state).run().expect(0);
+    assert_eq!(sums(&[a, b]), before);
+}
+
+#[test]
+fn a_qcow2_image_that_names_another_file_or_contradicts_itself_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Small::on(Filesystem::Ext4).build(dir.path(), |_| {});
+    let image = qcow2(&small.path, &[]);
+    let state = dir.path().join("state");
+    let backed = dir.path().join("backed.qcow2");
+    let args = [
+        "create",
+        "-q",
+        "-u",
+        "-f",
+        "qcow2",
+        "-F",
+        "raw",
+        "-b",
+        "/etc/shadow",
+    ];
+    let args = args.into_iter().chain([backed.to_str().unwrap(), "64M"]);
+    tool::run("qemu-img", &args.collect::<Vec<_>>());
+    let error = Cli::new("convert", &[&backed], &state).run().expect(3);
+    assert_eq!(error["code"], "qcow2-backing", "{error}");
+
+    // The refcount of a cluster of data.
+    let file = File::options().read(true).write(true).open(&image).unwrap();
+    let long = |at: u64| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_be_bytes(bytes)
+    };
+    let block = long(long(48));
+    file.write_all_at(&[0, 0], block + 2 * 6).unwrap();
+    let before = sha256_of_file(&image);
+    let error = Cli::new("convert", &[&image], &state).run().expect(5);
+    assert_eq!(error["code"], "qcow2", "{error}");
+    assert_eq!(error["offset"], 6 * 65536);
+    assert_eq!(error["disk"].as_str(), image.to_str());
+    assert_eq!(sha256_of_file(&image), before);
+}
+
 #[test]
 fn without_one_of_its_disks_a_guest_is_refused_by_the_id_of_what_is_missing() {
     let dir = tempfile::tempdir().unwrap();
