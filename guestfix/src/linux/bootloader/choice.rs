@@ -33,7 +33,12 @@ pub fn needed(facts: &Facts, bus: Bus) -> Option<Move> {
         return None;
     }
     let menus = entry::menus(facts);
-    let menu = menus.iter().find(|menu| menu.default.is_some())?;
+    let starts_old = |menu: &&Menu| {
+        let entry = menu.default.and_then(|index| menu.entries.get(index));
+        let index = entry.and_then(|entry| entry::kernel(facts, menu, entry));
+        index.and_then(|index| facts.kernels.get(index)) == Some(old)
+    };
+    let menu = menus.iter().find(starts_old)?;
     let others = kernel::bootable(facts).into_iter();
     others
         .filter(|kernel| kernel.image != old.image && can_start(facts, kernel, bus))

@@ -454,3 +454,49 @@ fn a_kernel_of_any_name_that_an_entry_starts_is_found() {
         "/boot/mine.img"
     );
 }
+
+#[test]
+fn an_environment_block_of_two_names_is_written_once_and_kept() {
+    let fs = fedora(NO_VIRTIO, BUILT_IN, "")
+        .file(
+            "/boot/efi/EFI/fedora/grubenv",
+            env("kernelopts=ro\nsaved_entry=x\n"),
+        )
+        .symlink("/boot/grub2/grubenv", "../efi/EFI/fedora/grubenv");
+    let out = proposal(&facts(fs));
+    let blocks: Vec<_> = out
+        .changes
+        .iter()
+        .filter(|change| change.path.ends_with("/grubenv"))
+        .collect();
+    assert_eq!(blocks.len(), 1);
+    let text = fixture::written(&out.changes, "/boot/efi/EFI/fedora/grubenv").unwrap();
+    assert!(text.contains("kernelopts=ro console=tty0"), "{text}");
+    assert!(
+        text.contains(&format!("saved_entry={ID}-6.9.1-200.fc41.x86_64\n")),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_configuration_of_a_gigabyte_is_a_concern() {
+    let huge = vec![b'#'; 5 << 20];
+    let mut fs = guest().file("/boot/vmlinuz-1", "kernel");
+    for path in [
+        "/etc/dracut.conf",
+        "/etc/default/grub",
+        "/boot/grub/menu.lst",
+        "/etc/kernel/cmdline",
+    ] {
+        fs = fs.file(path, huge.clone());
+    }
+    let facts = facts(modules(fs, "1", BUILT_IN));
+    let told = facts.concerns.iter().filter(|c| c.id == "unreadable-file");
+    assert_eq!(told.count(), 4);
+    assert!(
+        proposal(&facts)
+            .changes
+            .iter()
+            .all(|change| !change.path.ends_with("menu.lst"))
+    );
+}

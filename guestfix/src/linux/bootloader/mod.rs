@@ -92,6 +92,9 @@ pub fn propose(facts: &Facts, target: &Target, _: &Policy) -> Proposal {
         }
     }
     for (path, step) in steps {
+        if facts.sources.files.contains_key(&path) {
+            continue;
+        }
         let new = match path.ends_with("/grubenv") {
             true => grubenv::with_saved(&step).ok(),
             false => Some(systemd_boot::edit(b"", &step)),
@@ -303,18 +306,23 @@ fn named<'a>(sources: &'a Sources, ends: &'a [&str]) -> impl Iterator<Item = (&'
 }
 
 /// The environment block of a menu: the one beside it, else the only one there is; where there is
-/// none, its place.
+/// none, its place. One that has several names is told by its first, as [`files`] does.
 fn environment_path(sources: &Sources, menu: &str) -> Option<String> {
     let (dir, _) = menu.rsplit_once('/')?;
     let beside = format!("{dir}/grubenv");
-    if sources.files.contains_key(&beside) {
-        return Some(beside);
-    }
-    let mut others = named(sources, &["/grubenv"]);
-    match (others.next(), others.next()) {
-        (Some((path, _)), None) => Some(path.to_owned()),
-        _ => Some(beside),
-    }
+    let all = || named(sources, &["/grubenv"]).map(|(path, _)| path);
+    let Some(file) = sources.files.get(&beside) else {
+        let mut others = all();
+        return match (others.next(), others.next()) {
+            (Some(path), None) => Some(path.to_owned()),
+            _ => Some(beside),
+        };
+    };
+    let same = |path: &&str| {
+        let have = sources.files.get(*path);
+        have.is_some_and(|have| have.real == file.real)
+    };
+    all().find(same).map(str::to_owned)
 }
 
 /// A variable of a menu's environment block.

@@ -46,6 +46,9 @@ pub fn action(
     if kernel.modules_dir.is_none() {
         return Err(format!("the modules of kernel {} are gone", kernel.version));
     }
+    if on_fat(facts, &initramfs.path) {
+        return Err("it lies on a FAT volume, where only appending is done".to_owned());
+    }
     let product = format!("{SCRATCH}/initramfs");
     let drivers = drivers(facts, kernel);
     let call = (tool.rebuild)(&Order {
@@ -63,6 +66,15 @@ pub fn action(
         product,
         timeout_s: TIMEOUT,
     })
+}
+
+fn on_fat(facts: &Facts, path: &str) -> bool {
+    let path = GuestPath::new(path);
+    let holds = |at: &str| path.below(&GuestPath::new(at)).is_some();
+    let mounts = facts.mounts.iter().filter(|mount| holds(&mount.at));
+    let mount = mounts.max_by_key(|mount| mount.at.len());
+    let volume = mount.and_then(|mount| facts.volume(&mount.volume));
+    volume.is_some_and(|volume| volume.content.kind == "vfat")
 }
 
 fn drivers<'a>(facts: &Facts, kernel: &'a KernelFacts) -> Vec<&'a str> {

@@ -237,3 +237,114 @@ fn dracut_gets_a_drop_in_of_its_own() {
         "{diff}"
     );
 }
+
+const OLD: &str = "2.6.18-348.el5";
+
+/// A guest of before dracut whose initramfs is `initramfs`.
+fn old_guest(initramfs: Vec<u8>) -> Tree {
+    let mut fs = MemoryFs::new()
+        .file(&format!("/boot/vmlinuz-{OLD}"), "kernel")
+        .file(&format!("/boot/initrd-{OLD}.img"), initramfs)
+        .file("/sbin/mkinitrd", "#!/bin/bash\n")
+        .file("/etc/modprobe.conf", "alias scsi_hostadapter mptspi\n")
+        .file(
+            &format!("/lib/modules/{OLD}/modules.builtin"),
+            "kernel/fs/ext4.ko\n",
+        );
+    let mut dep = String::new();
+    for (name, needs) in [
+        ("virtio_ring", &["virtio"][..]),
+        ("virtio", &[]),
+        ("virtio_pci", &["virtio_ring", "virtio"]),
+        ("virtio_blk", &["virtio_ring", "virtio"]),
+    ] {
+        let path = |name: &str| format!("/lib/modules/{OLD}/kernel/{name}.ko");
+        fs = fs.file(&path(name), "elf");
+        let needs: Vec<String> = needs.iter().map(|need| path(need)).collect();
+        dep.push_str(&format!("{}: {}\n", path(name), needs.join(" ")));
+    }
+    Tree::new(Box::new(
+        fs.file(&format!("/lib/modules/{OLD}/modules.dep"), dep),
+    ))
+}
+
+fn old_facts(initramfs: Vec<u8>) -> Facts {
+    let mut facts = empty(1 << 30);
+    kernel::gather(&old_guest(initramfs), &mut facts).unwrap();
+    facts
+}
+
+#[test]
+fn initramfs_that_load_by_a_list_are_spliced_and_then_pass() {
+    let mut nash = Writer::new();
+    nash.dir("lib");
+    nash.file("bin/nash", b"elf");
+    nash.file("lib/mptspi.ko", b"elf");
+    nash.program(
+        "init",
+        b"#!/bin/nash\ninsmod /lib/mptspi.ko\nmkblkdevs\nmount /sysroot\n",
+    );
+    let mut suse = Writer::new();
+    suse.file("sbin/modprobe", b"elf");
+    suse.file("run_all.sh", b"RESOLVED_INITRD_MODULES='mptspi'\n");
+    suse.file(&format!("lib/modules/{OLD}/kernel/mptspi.ko"), b"elf");
+    for (writer, generator) in [(nash, "mkinitrd"), (suse, "suse-mkinitrd")] {
+        let image = writer.finish(512);
+        let facts = old_facts(image.clone());
+        let initramfs = facts.kernels[0].initramfs.as_ref().unwrap();
+        assert_eq!(initramfs.generator, generator);
+        assert_eq!(check("initramfs-drivers", &facts).result, Outcome::Fail);
+        let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+        assert_eq!(ids(&plan), [""; 0], "{generator}");
+        let kinds: Vec<_> = plan
+            .changes
+            .iter()
+            .map(|c| (c.kind.as_str(), c.path.as_str()))
+            .collect();
+        let path = format!("/boot/initrd-{OLD}.img");
+        assert_eq!(
+            kinds,
+            [
+                ("append-initramfs", path.as_str()),
+                ("write-file", "/etc/modprobe.conf")
+            ]
+        );
+        let mut after = image.clone();
+        if let Some(Action::AppendInitramfs { path, members }) = &plan.changes[0].action {
+            after.extend(splice::build(&old_guest(image), path, members).unwrap());
+        }
+        let after = old_facts(after);
+        let finding = check("initramfs-drivers", &after);
+        assert_eq!(
+            finding.result,
+            Outcome::Pass,
+            "{generator}: {}",
+            finding.detail
+        );
+    }
+}
+
+#[test]
+fn an_initramfs_of_booster_is_made_anew() {
+    let mut writer = Writer::new();
+    writer.file("etc/booster.init.yaml", b"kernel: x\n");
+    writer.file("usr/lib/modules/mptspi.ko", b"elf");
+    let mut facts = old_facts(writer.finish(4));
+    facts.sources.dirs.remove("/sbin/mkinitrd");
+    let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+    assert_eq!(ids(&plan)[0], "splice-not-possible", "there is no booster");
+    facts
+        .sources
+        .dirs
+        .insert("/usr/bin/booster".to_owned(), Vec::new());
+    let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+    let change = plan.changes.last().unwrap();
+    assert_eq!(change.kind, "rebuild-initramfs");
+    assert!(
+        change
+            .diff
+            .as_ref()
+            .unwrap()
+            .starts_with("$ /usr/bin/booster build --force --universal")
+    );
+}
