@@ -11,6 +11,8 @@ use crate::inspect::facts::{Firmware, Sources};
 
 /// Partitions on which systemd-boot looks for entries, by where guests mount them.
 pub const BASES: [&str; 3] = ["/boot", "/boot/efi", "/efi"];
+/// Files of variables that Photon's menu loads: kernel, initramfs and arguments of the moment.
+pub const LOADED: [&str; 2] = ["/boot/photon.cfg", "/boot/systemd.cfg"];
 /// Where GRUB legacy remembers an entry (`default saved`).
 pub const LEGACY_SAVED: &str = "/boot/grub/default";
 
@@ -108,7 +110,14 @@ fn of_grub2(sources: &Sources, path: &str, menu: &grub2::Menu, bytes: &[u8]) -> 
         let text = kept.and_then(|(_, at)| bytes.get(at.clone()));
         text.map(|text| String::from_utf8_lossy(text).into_owned())
     };
-    let kernelopts = env("kernelopts").or_else(|| options("kernelopts"));
+    let variable = |name: &str| {
+        let set = menu.variables.iter().rfind(|(have, ..)| have == name);
+        let set = set.map(|(_, value, _)| value.clone());
+        env(name)
+            .or_else(|| options(name))
+            .or(set)
+            .or_else(|| of_files(sources, name))
+    };
     let mut entries = Vec::new();
     if menu.bls {
         let mut all = fragments(sources, &["/boot"]);
@@ -118,7 +127,7 @@ fn of_grub2(sources: &Sources, path: &str, menu: &grub2::Menu, bytes: &[u8]) -> 
             if fragment.options.is_empty() {
                 entry.args = words(&options("default_kernelopts").unwrap_or_default());
             }
-            entry.expand("$kernelopts", kernelopts.as_deref());
+            entry.expand(&variable);
             entry
         }));
     }
@@ -145,7 +154,7 @@ fn of_grub2(sources: &Sources, path: &str, menu: &grub2::Menu, bytes: &[u8]) -> 
             args: linux.args.iter().map(|arg| arg.text.clone()).collect(),
             unified: false,
         };
-        entry.expand("$kernelopts", kernelopts.as_deref());
+        entry.expand(&variable);
         entries.push(entry);
     }
     Menu {
@@ -158,13 +167,20 @@ fn of_grub2(sources: &Sources, path: &str, menu: &grub2::Menu, bytes: &[u8]) -> 
 }
 
 impl Entry {
-    fn expand(&mut self, variable: &str, value: Option<&str>) {
-        let Some(value) = value else { return };
-        let args = std::mem::take(&mut self.args).into_iter();
-        self.args = args
-            .flat_map(|arg| match arg == variable {
-                true => words(value),
-                false => vec![arg],
+    fn expand(&mut self, value: &dyn Fn(&str) -> Option<String>) {
+        let one = |text: &String| match text.contains('$') {
+            true => grub2::expand(text, value),
+            false => text.clone(),
+        };
+        self.image = one(&self.image);
+        self.initrd = self.initrd.iter().map(one).collect();
+        // A variable may hold several arguments.
+        self.args = self
+            .args
+            .iter()
+            .flat_map(|arg| match arg.contains('$') {
+                true => words(&one(arg)),
+                false => vec![arg.clone()],
             })
             .collect();
     }
@@ -177,6 +193,16 @@ impl Entry {
         };
         self.initrd.iter().rev().filter(move |path| !early(path))
     }
+}
+
+/// A variable of the files that Photon's menu loads besides (`load_env -f`).
+fn of_files(sources: &Sources, name: &str) -> Option<String> {
+    LOADED.iter().find_map(|path| {
+        let text = sources.text(path)?;
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        let (_, value) = lines.find(|(have, _)| *have == name)?;
+        Some(value.trim_end().to_owned())
+    })
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -500,3 +500,30 @@ fn a_configuration_of_a_gigabyte_is_a_concern() {
             .all(|change| !change.path.ends_with("menu.lst"))
     );
 }
+
+#[test]
+fn photons_variables_are_followed_and_edited() {
+    let menu = "set default=0\nif [ -f /photon.cfg ]; then\n load_env -f /photon.cfg\nelse\n load_env -f /boot/photon.cfg\nfi\nset rootpartition=/dev/sda1\nmenuentry \"Photon\" {\n linux \"/boot/\"$photon_linux root=$rootpartition net.ifnames=0 $photon_cmdline\n if [ -f /boot/$photon_initrd ]; then\n  initrd \"/boot/\"$photon_initrd\n fi\n}\n";
+    let fs = guest()
+        .file("/boot/grub2/grub.cfg", menu)
+        .symlink("/boot/photon.cfg", "linux-5.10.1.cfg")
+        .file("/boot/linux-5.10.1.cfg", "# GRUB Environment Block\nphoton_cmdline=init=/lib/systemd/systemd quiet\nphoton_linux=vmlinuz-5.10.1\nphoton_initrd=initrd.img-5.10.1\n")
+        .file("/boot/vmlinuz-5.10.1", "kernel")
+        .file("/boot/initrd.img-5.10.1", "x");
+    let fs = modules(fs, "5.10.1", BUILT_IN);
+    let before = facts(fs.clone());
+    assert_eq!(marks(&before), [("5.10.1", true, true)]);
+    assert!(before.kernels[0].initramfs.is_some());
+    let out = proposal(&before);
+    let text = fixture::written(&out.changes, "/boot/grub2/grub.cfg").unwrap();
+    let want = menu
+        .replace("=/dev/sda1\n", &format!("=UUID={ROOT_UUID}\n"))
+        .replace("$photon_cmdline\n", &format!("$photon_cmdline {CONSOLE}\n"));
+    assert_eq!(text, want);
+    let after = facts(fixture::applied(fs, &out.changes));
+    assert!(
+        super::super::propose(&after, &fixture::target(), &Policy::default())
+            .changes
+            .is_empty()
+    );
+}

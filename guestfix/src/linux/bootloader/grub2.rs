@@ -9,6 +9,7 @@ use super::script::{self, Step, Word};
 use crate::error::Result;
 use crate::inspect::Facts;
 use crate::inspect::facts::Concern;
+use crate::linux::devices;
 use crate::linux::text::Edits;
 
 /// A menu.
@@ -27,7 +28,12 @@ pub struct Menu {
     /// Arguments kept in `kernelopts` and `default_kernelopts`: the variable, and where its value
     /// stands.
     pub options: Vec<(String, Range<usize>)>,
+    /// Further variables, and where their values stand; `None` where they cannot be replaced.
+    pub variables: Vec<(String, String, Option<Range<usize>>)>,
 }
+
+/// More variables than these are not remembered.
+const MAX_VARIABLES: usize = 1000;
 
 /// An entry or submenu.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +130,46 @@ pub fn edit(
         };
         run.edit(facts, &mut edits, &mut concerns);
     }
+    // Photon keeps the root's device in a variable.
+    for (name, value, at) in &menu.variables {
+        let at = at.as_ref().filter(|_| devices::is_unstable(value));
+        let args = at.map(|at| Word {
+            text: format!("root={value}"),
+            at: at.clone(),
+        });
+        let used = format!("root=${name}");
+        let mut linux = menu.linux.iter().flat_map(|linux| &linux.args);
+        if args.is_some() && linux.any(|arg| arg.text == used) {
+            let run = Run {
+                file: path,
+                bytes,
+                args: args.as_slice(),
+                initramfs: true,
+                end: None,
+            };
+            run.edit(facts, &mut edits, &mut concerns);
+        }
+    }
     Ok((edits.apply(bytes), concerns))
+}
+
+/// A text with `$name` and `${name}` replaced, once, by what `value` knows.
+pub fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let mut parts = text.split('$');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let braced = part.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = part.find(|c| !plain(c)).unwrap_or(part.len());
+        let (name, rest) = braced
+            .or_else(|| part.split_at_checked(end))
+            .unwrap_or(("", part));
+        match value(name).filter(|_| !name.is_empty()) {
+            Some(value) => out.extend([value.as_str(), rest]),
+            None => out.extend(["$", part]),
+        }
+    }
+    out
 }
 
 /// Where the value of a `name=value` word stands, quotes around it left out; `None` where it is
@@ -212,6 +257,10 @@ impl Menu {
             "kernelopts" | "default_kernelopts" if !value.is_empty() => {
                 let at = value_at(bytes, word);
                 self.options.extend(at.map(|at| (name.to_owned(), at)));
+            }
+            _ if self.variables.len() < MAX_VARIABLES => {
+                let at = value_at(bytes, word);
+                self.variables.push((name.to_owned(), value.to_owned(), at));
             }
             _ => {}
         }

@@ -187,6 +187,9 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
         }
     }
     gather.file(entry::LEGACY_SAVED)?;
+    for path in entry::LOADED {
+        gather.file(path)?;
+    }
     for dir in EFI_DIRS {
         for vendor in gather.dir(dir)? {
             for name in MENUS {
