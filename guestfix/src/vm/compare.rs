@@ -108,6 +108,7 @@ mod tests {
             size: *size,
             table: TableKind::Mbr,
             id: None,
+            boot: false,
         };
         Facts {
             schema: String::new(),
