@@ -218,15 +218,10 @@ fn rpm_database(gather: &mut Gatherer<'_>) -> Result<()> {
     let Some(file) = gather.tree().open(&path.as_str().into())? else {
         return Ok(());
     };
-    let wal = format!("{path}-wal");
-    let wal = gather.tree().stat(&wal.as_str().into())?;
-    if wal.is_some_and(|meta| meta.len > 0) {
-        gather.concerns.push(Concern::information(
-            "package-database-open",
-            format!("{path} was in use when the guest was copied: what was installed or removed at that moment is not seen"),
-        ));
-    }
-    let reading = rpm::read(file, &is_wanted);
+    // Beside a database of SQLite that was in use when the guest was copied.
+    let log = format!("{path}-wal");
+    let log = gather.tree().open(&log.as_str().into())?;
+    let reading = rpm::read(file, log, &is_wanted);
     let mut excerpt = Vec::new();
     for package in reading.packages {
         let starts = |file: &String| is_vmware(&package.name) && starts_something(file);

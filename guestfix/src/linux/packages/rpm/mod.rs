@@ -5,6 +5,8 @@
 //! Every byte is the guest's: reads are bounded by a budget, chains by a count, and damage ends the
 //! reading of what is damaged and nothing else.
 
+use std::collections::BTreeMap;
+
 use crate::error::{Error, Result};
 use crate::fs::ReadSeek;
 
@@ -14,6 +16,7 @@ mod ndb;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod wal;
 
 use header::Header;
 
@@ -55,24 +58,29 @@ pub struct Reading {
     pub damage: Option<Error>,
 }
 
-/// Reads every package whose name `wanted` accepts from a database of any format.
-pub fn read(file: Box<dyn ReadSeek + '_>, wanted: &dyn Fn(&str) -> bool) -> Reading {
+/// Reads every package whose name `wanted` accepts from a database of any format. `log` is the
+/// write-ahead log that lies beside one of SQLite.
+pub fn read<'a>(
+    file: Box<dyn ReadSeek + 'a>,
+    log: Option<Box<dyn ReadSeek + 'a>>,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Reading {
     let mut reading = Reading::default();
-    if let Err(error) = fill(file, wanted, &mut reading) {
+    if let Err(error) = fill((file, log), wanted, &mut reading) {
         reading.damage.get_or_insert(error);
     }
     reading
 }
 
-fn fill(
-    file: Box<dyn ReadSeek + '_>,
+fn fill<'a>(
+    (file, log): (Box<dyn ReadSeek + 'a>, Option<Box<dyn ReadSeek + 'a>>),
     wanted: &dyn Fn(&str) -> bool,
     reading: &mut Reading,
 ) -> Result<()> {
     let mut bytes = Bytes::new(file)?;
     let magic = bytes.at(0, 16)?;
     let mut database: Box<dyn Database> = if magic.starts_with(b"SQLite format 3\0") {
-        Box::new(sqlite::Sqlite::open(&mut bytes, wanted)?)
+        Box::new(sqlite::Sqlite::open(&mut bytes, log, wanted)?)
     } else if magic.starts_with(b"RpmP") {
         Box::new(ndb::Ndb)
     } else {
@@ -154,6 +162,8 @@ struct Bytes<'a> {
     budget: u64,
     /// What may still be kept of small things, bytes.
     room: usize,
+    /// Pages of SQLite that lie in its log, which is the second.
+    logged: Option<(BTreeMap<u32, u64>, Box<Self>)>,
 }
 
 impl<'a> Bytes<'a> {
@@ -168,6 +178,7 @@ impl<'a> Bytes<'a> {
             len,
             budget,
             room: MAX_KEPT,
+            logged: None,
         })
     }
 

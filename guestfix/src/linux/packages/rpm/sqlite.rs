@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bytes, Database, MAX_PACKAGES, Place, be16, be32, damaged};
+use super::{Bytes, Database, MAX_PACKAGES, Place, be16, be32, damaged, wal};
 use crate::error::{Error, Result};
+use crate::fs::ReadSeek;
 
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
@@ -46,7 +47,11 @@ enum Value<'a> {
 }
 
 impl Sqlite {
-    pub(super) fn open(bytes: &mut Bytes<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Self> {
+    pub(super) fn open<'a>(
+        bytes: &mut Bytes<'a>,
+        log: Option<Box<dyn ReadSeek + 'a>>,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<Self> {
         let head = bytes.at(0, FILE_HEAD)?;
         let page = match be16(&head, 16) {
             Some(1) => 65_536,
@@ -58,6 +63,10 @@ impl Sqlite {
             return Err(damaged(format!("pages of {page} bytes"), 16));
         }
         let pager = Pager { page, usable };
+        if let Some(log) = log {
+            let mut log = Bytes::new(log)?;
+            bytes.logged = Some((wal::pages(&mut log, page)?, Box::new(log)));
+        }
         let mut packages = None;
         let mut names = None;
         pager.walk(bytes, 1, &|_| true, &mut |bytes, row| {
@@ -114,6 +123,11 @@ impl Pager {
         let before = number
             .checked_sub(1)
             .ok_or_else(|| damaged("page 0 is named", 0))?;
+        if let Some((pages, log)) = &mut bytes.logged
+            && let Some(at) = pages.get(&number)
+        {
+            return log.at(*at, self.page);
+        }
         bytes.at(
             u64::from(before).saturating_mul(self.page as u64),
             self.page,

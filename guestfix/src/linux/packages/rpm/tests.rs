@@ -13,7 +13,7 @@ fn database(name: &str) -> Vec<u8> {
 }
 
 fn read_all(bytes: &[u8], wanted: &dyn Fn(&str) -> bool) -> Reading {
-    let mut reading = read(Box::new(Cursor::new(bytes.to_vec())), wanted);
+    let mut reading = read(Box::new(Cursor::new(bytes.to_vec())), None, wanted);
     reading.packages.sort_by(|a, b| a.name.cmp(&b.name));
     reading
 }
@@ -218,4 +218,78 @@ fn a_table_that_names_itself_ends() {
     let reading = read_all(&bytes, &|_| true);
     assert!(reading.packages.is_empty());
     assert!(reading.damage.is_some());
+}
+
+/// A log with these frames (page, size after commit or 0), as SQLite writes one.
+fn log(page: usize, frames: &[(u32, u32, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut sums = (0_u32, 0_u32);
+    let add = |sums: &mut (u32, u32), bytes: &[u8]| {
+        for pair in bytes.chunks(8) {
+            let word = |part: &[u8]| u32::from_le_bytes(part.try_into().unwrap());
+            sums.0 = sums.0.wrapping_add(word(&pair[..4])).wrapping_add(sums.1);
+            sums.1 = sums.1.wrapping_add(word(&pair[4..])).wrapping_add(sums.0);
+        }
+    };
+    let page = u32::try_from(page).unwrap();
+    for word in [0x377f_0682, 3_007_000, page, 0, 0x1234, 0x5678] {
+        out.extend(u32::to_be_bytes(word));
+    }
+    add(&mut sums, &out);
+    out.extend([sums.0.to_be_bytes(), sums.1.to_be_bytes()].concat());
+    for (number, size, body) in frames {
+        let head = [number.to_be_bytes(), size.to_be_bytes()].concat();
+        add(&mut sums, &head);
+        add(&mut sums, body);
+        out.extend(head);
+        for word in [0x1234, 0x5678, sums.0, sums.1] {
+            out.extend(u32::to_be_bytes(word));
+        }
+        out.extend(*body);
+    }
+    out
+}
+
+#[test]
+fn pages_that_were_committed_to_the_log_count_and_others_do_not() {
+    let whole = database(FILES[0]);
+    let page = 4096;
+    let pages: Vec<&[u8]> = whole.chunks(page).collect();
+    // A database of which all but the first page is still in the log.
+    let mut stale = whole.clone();
+    stale[page..].fill(0);
+    let mut frames: Vec<(u32, u32, &[u8])> = (2..)
+        .zip(&pages[1..])
+        .map(|(at, body)| (at, 0, *body))
+        .collect();
+    let read = |frames: &[(u32, u32, &[u8])], cut: usize| {
+        let mut log = log(page, frames);
+        log.truncate(log.len() - cut);
+        let reading = read(
+            Box::new(Cursor::new(stale.clone())),
+            Some(Box::new(Cursor::new(log))),
+            &|name| name == "open-vm-tools",
+        );
+        names(&reading).len()
+    };
+    assert_eq!(read(&frames, 0), 0, "nothing was committed");
+    frames.last_mut().unwrap().1 = u32::try_from(pages.len()).unwrap();
+    assert_eq!(read(&frames, 0), 1);
+    assert_eq!(read(&frames, 1), 0, "the commit was not written to its end");
+    let zeros = vec![0; page];
+    frames.push((2, 0, &zeros));
+    assert_eq!(read(&frames, 0), 1, "what follows was not committed");
+    frames.last_mut().unwrap().1 = 9;
+    let mut garbage = log(page, &frames);
+    garbage[40] ^= 1;
+    let reading = super::read(
+        Box::new(Cursor::new(whole.clone())),
+        Some(Box::new(Cursor::new(garbage))),
+        &|name| name == "open-vm-tools",
+    );
+    assert_eq!(
+        names(&reading),
+        ["open-vm-tools"],
+        "a log that is none is ignored"
+    );
 }
