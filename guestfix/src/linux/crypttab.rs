@@ -26,6 +26,8 @@ pub struct Entry {
     pub device_at: Range<usize>,
     /// Options.
     pub options: String,
+    /// Devices that hold its key or header, with their places.
+    pub beside: Vec<(Range<usize>, String)>,
 }
 
 /// Reads the table; lines with fewer than two fields are skipped.
@@ -45,9 +47,39 @@ pub fn parse(bytes: &[u8]) -> Vec<Entry> {
                 device: word(1)?,
                 device_at: words.get(1)?.0.clone(),
                 options: word(3).unwrap_or_default(),
+                beside: beside(words.get(2..).unwrap_or_default()),
             })
         })
         .collect()
+}
+
+/// `/key:/dev/sdb1`, `/dev/sdb1` as a key, `header=/dev/sdb1`.
+fn beside(words: &[(Range<usize>, &[u8])]) -> Vec<(Range<usize>, String)> {
+    let mut out = Vec::new();
+    for (number, (at, word)) in words.iter().enumerate().take(2) {
+        // Places are bytes of the file: odd bytes would move them.
+        let Ok(text) = std::str::from_utf8(word) else {
+            continue;
+        };
+        let mut start = at.start;
+        for part in text.split(',') {
+            let end = start.saturating_add(part.len());
+            let value = match number {
+                0 => Some(part),
+                _ => part.strip_prefix("header="),
+            };
+            // Names by path hold colons themselves.
+            let device = value.and_then(|value| match value.rfind(":/dev/") {
+                Some(at) => value.get(at.saturating_add(1)..),
+                None => Some(value),
+            });
+            if let Some(device) = device.filter(|device| device.starts_with("/dev/")) {
+                out.push((end.saturating_sub(device.len())..end, device.to_owned()));
+            }
+            start = end.saturating_add(1);
+        }
+    }
+    out
 }
 
 /// Stable device names.
@@ -62,6 +94,11 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
     }
     let mut edits = Edits::new();
     for entry in parse(bytes) {
+        for (at, device) in &entry.beside {
+            if let Device::Rename(to) = devices::judge(facts, device) {
+                edits.replace(at.clone(), devices::path_of(&to.name));
+            }
+        }
         match devices::judge(facts, &entry.device) {
             Device::Stable => {}
             Device::Rename(to) => {
@@ -106,7 +143,8 @@ fn check(facts: &Facts, _: &Target) -> Finding {
         .collect();
     let faults: Vec<_> = needed
         .iter()
-        .filter_map(|e| devices::fault(facts, &e.device))
+        .flat_map(|e| std::iter::once(&e.device).chain(e.beside.iter().map(|(_, device)| device)))
+        .filter_map(|device| devices::fault(facts, device))
         .collect();
     match (needed.len(), faults.is_empty()) {
         (0, _) => Finding::skip("no encrypted volume is opened"),
@@ -136,6 +174,20 @@ mod tests {
             format!("# name\ncr_data  UUID={SWAP_UUID}  none luks\r\nodd\nx /dev/sdz1 none noauto")
         );
         assert_eq!(out.concerns.len(), 1);
+    }
+
+    #[test]
+    fn keys_and_headers_on_other_volumes_are_renamed_too() {
+        let text = "a UUID=x /key:/dev/disk/by-path/pci-0:0:0:0-part1 luks,header=/dev/sda5,discard\nswap /dev/sda5 /dev/urandom swap\n";
+        let facts = fixture::gathered(MemoryFs::new().file(PATH, text));
+        let out = propose(&facts, &fixture::target(), &Policy::default());
+        let root = fixture::ROOT_UUID;
+        assert_eq!(
+            fixture::written(&out.changes, PATH).unwrap(),
+            format!(
+                "a UUID=x /key:/dev/disk/by-uuid/{root} luks,header=/dev/disk/by-uuid/{SWAP_UUID},discard\nswap UUID={SWAP_UUID} /dev/urandom swap\n"
+            )
+        );
     }
 
     #[test]

@@ -196,6 +196,14 @@ pub fn part_uuid_name(facts: &Facts, volume: &VolumeFacts) -> Option<String> {
     (same.count() == 1).then(|| format!("PARTUUID={id}"))
 }
 
+/// `UUID=...` and its like as a path, for what reads nothing else.
+pub fn path_of(name: &str) -> String {
+    match name.split_once('=') {
+        Some((tag, value)) => format!("/dev/disk/by-{}/{value}", tag.to_ascii_lowercase()),
+        None => name.to_owned(),
+    }
+}
+
 /// True when more than one volume carries this filesystem UUID.
 pub fn shared(facts: &Facts, uuid: &str) -> bool {
     let have = |v: &&VolumeFacts| {

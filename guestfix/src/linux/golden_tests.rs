@@ -189,6 +189,7 @@ const PARSED: &[&str] = &[
     "/etc/conf.d/net",
     "/etc/udev/rules.d/99-a.rules",
     "/etc/mdadm.conf",
+    "/etc/kdump.conf",
     "/etc/lvm/lvm.conf",
     "/etc/lvm/devices/system.devices",
     "/etc/multipath.conf",

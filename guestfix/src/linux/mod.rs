@@ -48,6 +48,7 @@ const TOPICS: &[&str] = &[
     "lvm",
     "multipath",
     "units",
+    "kdump",
     "udev",
     "bootloader",
     "efi",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What else names disks by the old machine: md, LVM, multipath, systemd's mount and swap units,
-//! udev's rules.
+//! kdump, udev's rules.
 
 use super::gather::Gatherer;
 use crate::error::Result;
@@ -8,6 +8,7 @@ use crate::inspect::Facts;
 use crate::plan::{Policy, Proposal, Target};
 use crate::verify::Check;
 
+pub mod kdump;
 pub mod lvm;
 pub mod lvm_filter;
 pub mod mdadm;
@@ -23,6 +24,7 @@ const VMWARE_WWID: &str = "6000c29";
 /// # Errors
 /// `Corrupt` when the filesystem is damaged.
 pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
+    gather.file(kdump::PATH)?;
     let files = mdadm::PATHS
         .iter()
         .chain(lvm::PATHS)
@@ -42,6 +44,7 @@ pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
         lvm::propose,
         multipath::propose,
         units::propose,
+        kdump::propose,
         udev::propose,
     ] {
         out.extend(propose(facts, target, policy));
@@ -50,4 +53,10 @@ pub fn propose(facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
 }
 
 /// The checks of these topics.
-pub const CHECKS: &[Check] = &[mdadm::CHECK, lvm::CHECK, multipath::CHECK, units::CHECK];
+pub const CHECKS: &[Check] = &[
+    mdadm::CHECK,
+    lvm::CHECK,
+    multipath::CHECK,
+    units::CHECK,
+    kdump::CHECK,
+];

@@ -113,9 +113,10 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
             Device::Rename(to) if path.ends_with(".swap") => {
                 move_swap(facts, path, bytes, &unit, &to.name, &mut out);
             }
+            // Older systemd takes nothing but paths in units.
             Device::Rename(to) => {
                 let mut edits = Edits::new();
-                edits.replace(unit.at, device_path(&to.name));
+                edits.replace(unit.at, devices::path_of(&to.name));
                 let new = edits.apply(bytes);
                 out.changes.extend(Change::edit(TOPIC, WHY, &facts.sources, path, new));
             }
@@ -131,14 +132,6 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
 
 fn is_shared_folder(unit: &Unit) -> bool {
     unit.kind.contains("vmhgfs") || unit.what.starts_with(".host:") || unit.what.contains("vmhgfs")
-}
-
-/// `UUID=...` as a path: older systemd takes nothing else in units.
-fn device_path(name: &str) -> String {
-    match name.split_once('=') {
-        Some((tag, value)) => format!("/dev/disk/by-{}/{value}", tag.to_ascii_lowercase()),
-        None => name.to_owned(),
-    }
 }
 
 /// The links that have a unit started.
@@ -177,7 +170,7 @@ fn move_swap(facts: &Facts, path: &str, bytes: &[u8], unit: &Unit, to: &str, out
     if links.is_empty() {
         return;
     }
-    let device = device_path(to);
+    let device = devices::path_of(to);
     let name = format!("{}.swap", escape(&device));
     let new = format!("{DIR}/{name}");
     let mut edits = Edits::new();
