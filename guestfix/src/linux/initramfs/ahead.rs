@@ -115,7 +115,7 @@ mod tests {
     impl Read for Failing {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             let count = buf.len().min(self.0);
-            self.0 -= count;
+            self.0 = self.0.saturating_sub(count);
             match count {
                 0 => Err(io::Error::other("the disk is gone")),
                 count => Ok(count),
@@ -139,7 +139,7 @@ mod tests {
         impl Read for Counting<'_> {
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
                 buf.fill(b'!');
-                *self.0 += buf.len();
+                *self.0 = self.0.saturating_add(buf.len());
                 Ok(buf.len())
             }
         }

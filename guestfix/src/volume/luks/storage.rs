@@ -105,7 +105,8 @@ impl Storage for Opened {
         let mut left = buf;
         while !left.is_empty() {
             // Up to a whole chunk, so that all parts but the ends are whole sectors.
-            let inside = usize::try_from(at % (CHUNK as u64)).unwrap_or(0);
+            let inside = at.checked_rem(CHUNK as u64).unwrap_or(0);
+            let inside = usize::try_from(inside).unwrap_or(0);
             let (part, rest) = left.split_at(CHUNK.saturating_sub(inside).min(left.len()));
             self.write_part(part, at)?;
             at = at.saturating_add(part.len() as u64);

@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::volume::mapped::{Leg, Linear, Mapped, Mirrored, Striped};
 use crate::volume::{Volume, Window};
 
+/// What the parts of a logical volume lie on.
+type Members = Vec<Arc<dyn Storage>>;
+
 /// Logical volumes in logical volumes, deepest: a raid image of a pool's data is three.
 const MAX_DEPTH: usize = 8;
 
@@ -198,12 +201,7 @@ impl Builder<'_> {
         })
     }
 
-    fn areas(
-        &mut self,
-        areas: &[Area],
-        count: u64,
-        depth: usize,
-    ) -> Result<(Vec<Arc<dyn Storage>>, Vec<Leg>)> {
+    fn areas(&mut self, areas: &[Area], count: u64, depth: usize) -> Result<(Members, Vec<Leg>)> {
         let mut members = Vec::new();
         let mut starts = Vec::new();
         for area in areas {

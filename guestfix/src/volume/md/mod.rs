@@ -264,7 +264,8 @@ fn build(name: &str, newest: &Super, places: &[Option<&Member<'_>>]) -> Result<A
             let sizes: Vec<u64> = full.iter().map(|(_, sb)| sb.len).collect();
             let original = newest.layout == 1;
             let zoned = Zoned::new(starts, &sizes, newest.chunk, original).ok_or_else(damaged)?;
-            if !zoned.is_even() && !(newest.layout_known && matches!(newest.layout, 1 | 2)) {
+            let told = newest.layout_known && matches!(newest.layout, 1 | 2);
+            if !zoned.is_even() && !told {
                 return Err(unsupported(
                     "a raid0 of members of several sizes whose layout is not recorded",
                 ));
@@ -314,10 +315,7 @@ fn parity(
         _ => Turn::numbered(newest.layout),
     };
     let turn = turn.ok_or_else(|| unsupported(&format!("a layout {} of parity", newest.layout)))?;
-    let width = members
-        .len()
-        .checked_sub(if two { 2 } else { 1 })
-        .unwrap_or(0) as u64;
+    let width = members.len().saturating_sub(if two { 2 } else { 1 }) as u64;
     let chunks = newest.used.checked_div(newest.chunk).filter(|_| width > 0);
     let len = chunks
         .and_then(|chunks| chunks.checked_mul(newest.chunk)?.checked_mul(width))
