@@ -105,7 +105,7 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
 /// What `testdata/volumes/pattern.py` writes: block `n` holds the name, `n` and zeros.
 pub(crate) fn pattern(block: usize, name: &str, len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len);
-    for n in 0..len / block {
+    for n in 0..len.checked_div(block).unwrap() {
         let mut head = format!("{name} {n:08}\n").into_bytes();
         head.resize(block, 0);
         out.extend(head);

@@ -4,5 +4,6 @@
 mod filesystems;
 mod grub;
 mod real;
+mod stacks;
 mod tools;
 mod volumes;

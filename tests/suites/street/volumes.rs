@@ -17,7 +17,7 @@ const MIB: u64 = 1 << 20;
 /// Where `vg0/root` of `testdata/volumes/root.sh` lies: disk, offset, and length.
 const ROOT: [(usize, u64, u64); 2] = [(1, MIB, 60 * MIB), (0, 21 * MIB, 40 * MIB)];
 
-fn fixture(name: &str, dir: &Path) -> PathBuf {
+pub(crate) fn fixture(name: &str, dir: &Path) -> PathBuf {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../testdata/volumes")
         .join(format!("{name}.img.xz"));
@@ -28,7 +28,7 @@ fn fixture(name: &str, dir: &Path) -> PathBuf {
 }
 
 /// The two disks with a small guest on their logical volume.
-fn disks(filesystem: Filesystem, dir: &Path) -> [PathBuf; 2] {
+pub(crate) fn disks(filesystem: Filesystem, dir: &Path) -> [PathBuf; 2] {
     let small = Small::on(filesystem).build(dir, |tree| {
         for file in ["etc/fstab", "boot/grub/grub.cfg"] {
             let path = tree.join(file);
@@ -52,7 +52,7 @@ fn disks(filesystem: Filesystem, dir: &Path) -> [PathBuf; 2] {
     disks
 }
 
-fn sums(disks: &[PathBuf]) -> Vec<String> {
+pub(crate) fn sums(disks: &[PathBuf]) -> Vec<String> {
     disks.iter().map(|disk| sha256_of_file(disk)).collect()
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::arithmetic_side_effects)]
 use super::*;
 use crate::disk::Storage;
 use crate::volume::sample::{Bytes, assembled, fixture, pattern, whole};

@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::volume::mapped::{Leg, Linear, Mapped, Mirrored, Striped};
 use crate::volume::{Volume, Window};
 
-/// What the parts of a logical volume lie on.
-type Members = Vec<Arc<dyn Storage>>;
-
 /// Logical volumes in logical volumes, deepest: a raid image of a pool's data is three.
 const MAX_DEPTH: usize = 8;
+
+/// Storages, and where a segment begins on each.
+type Parts = (Vec<Arc<dyn Storage>>, Vec<Leg>);
 
 /// Builds the volumes of one group.
 pub(super) struct Builder<'a> {
@@ -201,7 +201,7 @@ impl Builder<'_> {
         })
     }
 
-    fn areas(&mut self, areas: &[Area], count: u64, depth: usize) -> Result<(Members, Vec<Leg>)> {
+    fn areas(&mut self, areas: &[Area], count: u64, depth: usize) -> Result<Parts> {
         let mut members = Vec::new();
         let mut starts = Vec::new();
         for area in areas {

@@ -265,7 +265,7 @@ fn build(name: &str, newest: &Super, places: &[Option<&Member<'_>>]) -> Result<A
             let original = newest.layout == 1;
             let zoned = Zoned::new(starts, &sizes, newest.chunk, original).ok_or_else(damaged)?;
             let told = newest.layout_known && matches!(newest.layout, 1 | 2);
-            if !zoned.is_even() && !told {
+            if !(told || zoned.is_even()) {
                 return Err(unsupported(
                     "a raid0 of members of several sizes whose layout is not recorded",
                 ));

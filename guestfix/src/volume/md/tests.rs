@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::arithmetic_side_effects, clippy::needless_range_loop)]
 use std::sync::Arc;
 
 use super::*;
