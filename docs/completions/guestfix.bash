@@ -217,12 +217,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__boot)
-            opts="-v -h -V --bus --timeout --screenshot --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --bus --timeout --screenshot --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bus)
                     COMPREPLY=($(compgen -W "virtio scsi sata" -- "${cur}"))
                     return 0
@@ -281,12 +289,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__convert)
-            opts="-v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --plan --dry-run --commit-anyway --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --plan --dry-run --commit-anyway --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -304,6 +320,14 @@ _guestfix() {
                     return 0
                     ;;
                 --vm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --guest-agent-packages)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --firstboot)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -335,12 +359,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__doctor)
-            opts="-v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -358,6 +390,14 @@ _guestfix() {
                     return 0
                     ;;
                 --vm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --guest-agent-packages)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --firstboot)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1057,12 +1097,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__inspect)
-            opts="-v -h -V --root --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --root --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1087,12 +1135,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__plan)
-            opts="-o -v -h -V --root --initramfs --no-guest-code --nic --ip --vm --bus --output --format --state-dir --progress --verbose --help --version"
+            opts="-o -v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --output --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1110,6 +1166,14 @@ _guestfix() {
                     return 0
                     ;;
                 --vm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --guest-agent-packages)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --firstboot)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1145,12 +1209,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__recover)
-            opts="-v -h -V --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
@@ -1309,12 +1381,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__undo)
-            opts="-v -h -V --all --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --all --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
@@ -1335,12 +1415,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__verify)
-            opts="-v -h -V --root --bus --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --boot-disk --root --bus --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --boot-disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -47,6 +47,8 @@ complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "state" -d 'List o
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "checks" -d 'List every check'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "generate" -d 'Write man pages, shell completions or JSON schemas'
 complete -c guestfix -n "__fish_guestfix_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l root -d 'The volume to inspect when several hold an operating system' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
@@ -54,9 +56,12 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l state-dir 
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l root -d 'The volume to convert when several hold an operating system' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l initramfs -d 'How the initramfs gets its virtio drivers' -r -f -a "auto\t'The first of keep, splice and rebuild that works'
 keep\t'Leave it: it must already hold the drivers'
@@ -65,6 +70,8 @@ rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -75,10 +82,13 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l state-dir -d 
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l root -d 'The volume to convert when several hold an operating system' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l initramfs -d 'How the initramfs gets its virtio drivers' -r -f -a "auto\t'The first of keep, splice and rebuild that works'
 keep\t'Leave it: it must already hold the drivers'
@@ -87,6 +97,8 @@ rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -97,12 +109,15 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l state-dir 
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l dry-run -d 'Do everything but write to the disks'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l commit-anyway -d 'Write to the disks even if a check fails. The guest may not boot; undo still works'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l root -d 'The volume to check when several hold an operating system' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l bus -d 'The disk bus that the VM will have' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
@@ -113,9 +128,12 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l state-dir -
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l root -d 'The volume to convert when several hold an operating system' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l initramfs -d 'How the initramfs gets its virtio drivers' -r -f -a "auto\t'The first of keep, splice and rebuild that works'
 keep\t'Leave it: it must already hold the drivers'
@@ -124,6 +142,8 @@ rebuild\t'Run the guest\'s own tool in the sandbox'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l nic -d 'The hardware address that the interface NAME will have; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l ip -d 'Give the card with this hardware address another IP address; may be given several times' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -133,10 +153,13 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l state-dir -
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l bus -d 'The disk bus of the virtual machine' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -148,25 +171,32 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l state-dir -d 
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l state-dir -d 'Where journals and undo records are kept' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l all -d 'Undo every conversion, back to the original'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s V -l version -d 'Print version'
+complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l key -d 'The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME is its name, its LUKS UUID or all. May be given several times' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l boot-disk -d 'The disk that the guest starts from, one of those given; detected where this is left out' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l state-dir -d 'Where journals and undo records are kept' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l progress -d 'How to show progress on stderr; auto draws a bar on a terminal and writes JSON lines elsewhere' -r -f -a "auto\t'A bar on a terminal, JSON lines elsewhere'
 json\t'One JSON line per step'
 none\t'Nothing'"
+complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s V -l version -d 'Print version'
