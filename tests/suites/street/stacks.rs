@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Roots on mirrors and in encrypted volumes, there and back; and what the kernel makes of what was
-//! written through the library.
+//! Roots on mirrors and in encrypted volumes, there and back.
 
 use super::volumes::{disks, fixture, sums};
 use guestfix::disk::{Raw, Storage};
 use guestfix::volume::{self, Assembled, Key, Opening};
 use serde_json::Value;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tests::case::concern;
 use tests::cli::Cli;
@@ -154,114 +153,4 @@ fn an_encrypted_volume_beside_the_root_is_a_warning_without_its_key() {
     assert_eq!(report["readiness"], "ReadyWithWarnings");
     assert!(concern(&report, "volume-encrypted").contains("--key disk1=file:"));
     assert_eq!(sha256_of_file(&locked), before);
-}
-
-/// Random writes through the library, read back by the kernel in a machine of its own.
-#[test]
-#[ignore = "guestfish takes minutes"]
-fn what_was_written_through_the_library_is_what_the_kernel_reads() {
-    let dir = tempfile::tempdir().unwrap();
-    let names = ["md", "lvm-a", "lvm-b", "luks1", "luks2", "luks2-4k"];
-    let images = names.map(|name| fixture(name, dir.path()));
-    let mut seed = u64::from(std::process::id()) << 20 | 0x9e37_79b9;
-    let mut random = |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
-    let paths: Vec<&Path> = images.iter().map(PathBuf::as_path).collect();
-    let all = assembled(&paths);
-    let made = all
-        .volumes
-        .iter()
-        .filter(|volume| volume.stack.made_by.is_some());
-    let mut want = Vec::new();
-    for volume in made {
-        for _ in 0..40 {
-            let len = 1 + random(150_000.min(volume.len));
-            let at = random(volume.len - len + 1);
-            let bytes: Vec<u8> = (0..len).map(|_| random(256) as u8).collect();
-            volume.storage.write_at(&bytes, at).unwrap();
-        }
-        let copy = dir.path().join("copy");
-        let mut bytes = vec![0; usize::try_from(volume.len).unwrap()];
-        volume.storage.read_at(&mut bytes, 0).unwrap();
-        std::fs::write(&copy, bytes).unwrap();
-        want.push((volume.name.clone(), sha256_of_file(&copy)));
-    }
-    assert!(all.unopened.is_empty());
-    drop(all);
-    let said = kernel(&images);
-    for (name, sum) in want {
-        let device = match name.strip_prefix("md") {
-            Some(rest) => format!("md {}", rest.trim_start_matches('-')),
-            None if name.starts_with("luks-") => "luks".to_owned(),
-            None => format!("lv {name}"),
-        };
-        let line = said.lines().find(|line| line.contains(&sum));
-        let line = line.unwrap_or_else(|| panic!("{name} {sum}: {said}"));
-        assert!(line.contains(&device), "{name}: {line}");
-    }
-    let checked = said
-        .lines()
-        .filter(|line| line.starts_with("MISMATCHES"))
-        .count();
-    assert_eq!(checked, 15, "{said}");
-    assert!(
-        said.lines()
-            .all(|line| !line.starts_with("MISMATCHES") || line.ends_with(" 0")),
-        "{said}"
-    );
-}
-
-/// What the kernel of libguestfs' appliance reads of the disks, a line for each volume; and how
-/// many sectors of copies and parity it finds to disagree.
-fn kernel(images: &[PathBuf]) -> String {
-    let script = r#"
-        mdadm --assemble --scan --no-degraded >/dev/null 2>&1
-        for md in /dev/md1[0-9][0-9] /dev/md/* /dev/md[0-9]*; do
-            [ -b "$md" ] || continue
-            real=$(readlink -f "$md"); n=${real##*/}
-            case " $seen " in *" $n "*) continue;; esac; seen="$seen $n"
-            name=$(mdadm --detail --export $real | sed -n 's/^MD_NAME=.*://p'); [ "$name" ] || name=${n#md}
-            echo "SUM md $name $(sha256sum < $real)"
-            if [ -e /sys/block/$n/md/sync_action ]; then
-                echo check > /sys/block/$n/md/sync_action
-                while [ "$(cat /sys/block/$n/md/sync_action)" != idle ]; do sleep 0.2; done
-                echo "MISMATCHES $name $(cat /sys/block/$n/md/mismatch_cnt)"
-            fi
-        done
-        vgchange -ay >/dev/null 2>&1
-        for lv in /dev/vg-0/*; do echo "SUM lv ${lv#/dev/} $(sha256sum < $lv)"; done
-        for disk in d e f; do
-            printf secret | cryptsetup open /dev/sd$disk luks$disk - && echo "SUM luks $(sha256sum < /dev/mapper/luks$disk)"
-        done
-        true
-    "#;
-    let adds: String = images
-        .iter()
-        .map(|i| format!("add {} format:raw\n", i.display()))
-        .collect();
-    let coded: String = script
-        .bytes()
-        .map(|byte| format!("\\\\{byte:03o}"))
-        .collect();
-    let run = format!("{adds}run\ndebug sh \"printf '{coded}' | sh 2>&1\"\n");
-    // Direct, so that no libvirt is asked; emulated, so that no KVM is.
-    let out = std::process::Command::new("env")
-        .args([
-            "LIBGUESTFS_BACKEND=direct",
-            "LIBGUESTFS_BACKEND_SETTINGS=force_tcg",
-        ])
-        .args(["sh", "-c", "printf '%s' \"$1\" | guestfish", "sh", &run])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(
-        out.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    said
 }
