@@ -11,7 +11,7 @@ use tests::disk;
 use tests::guest::Guest;
 use tests::tool::{self, Mounted};
 
-use crate::row::Row;
+use crate::row::{Menu, Row};
 use crate::{machine, macs, watch};
 
 /// The boot of an unconverted guest, from the cache where it was already seen.
@@ -43,9 +43,9 @@ fn boot_once(
 pub fn fails_on_virtio(row: &Row) {
     let guest = Guest::get(row.name);
     let macs = &macs(&guest);
-    for (controller, label) in [(Controller::Virtio, "virtio"), (Controller::Scsi, "scsi")] {
+    for (controller, label) in row.fails_on {
         let report = remembered(&guest, label, || {
-            boot_once(row, guest.path(), controller, NicModel::Virtio, macs)
+            boot_once(row, guest.path(), *controller, NicModel::Virtio, macs)
         });
         let reason = report
             .reason
@@ -96,16 +96,39 @@ pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
 /// where firmware looks without one.
 fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> PathBuf {
     let disk = guest.fresh_copy(dir);
-    let offset = disk::partition(&disk, row.menu.partition).0;
-    let mounted = Mounted::with(&disk, offset, row.menu.options, &dir.join("mnt"));
-    let menu = mounted.path().join(row.menu.path);
-    let text = std::fs::read_to_string(&menu).unwrap();
-    std::fs::write(&menu, with_serial_console(&text)).unwrap();
-    drop(mounted);
-    if row.firmware == Firmware::Efi {
-        add_fallback_loader(&disk, dir);
+    match row.menu {
+        Menu::Grub {
+            partition,
+            options,
+            path,
+        } => {
+            let offset = disk::partition(&disk, partition).0;
+            let mounted = Mounted::with(&disk, offset, options, &dir.join("mnt"));
+            let menu = mounted.path().join(path);
+            let text = std::fs::read_to_string(&menu).unwrap();
+            std::fs::write(&menu, with_serial_console(&text)).unwrap();
+            drop(mounted);
+            if row.firmware == Firmware::Efi {
+                add_fallback_loader(&disk, dir);
+            }
+        }
+        Menu::Entry { esp } => edit_entry(&disk, dir, &guest.facts()["entry"], esp),
     }
     disk
+}
+
+/// systemd-boot puts itself where firmware looks, so the entry is all there is to change.
+fn edit_entry(disk: &Path, dir: &Path, entry: &str, esp: &str) {
+    let image = format!("{}@@{}", disk.display(), disk::partition(disk, 1).0);
+    let inside = format!("::{}", entry.strip_prefix(esp).unwrap());
+    let between = dir.join("entry.conf");
+    let path = between.display().to_string();
+    tool::run("mcopy", &["-i", &image, &inside, &path]);
+    let text = std::fs::read_to_string(&between).unwrap();
+    let seen = text.replace("options    ", "options    console=ttyS0 ");
+    assert_ne!(seen, text, "{text}");
+    std::fs::write(&between, seen).unwrap();
+    tool::run("mcopy", &["-o", "-i", &image, &path, &inside]);
 }
 
 fn with_serial_console(menu: &str) -> String {

@@ -100,6 +100,7 @@ proofs! {
     bookworm_bond: BOOKWORM_BOND,
     bookworm_split: BOOKWORM_SPLIT,
     bullseye_btrfs: BULLSEYE_BTRFS,
+    sid_systemd_boot: SID_SYSTEMD_BOOT,
     trixie_uefi_xfs: TRIXIE_UEFI_XFS,
 }
 

@@ -13,6 +13,8 @@ pub struct Row {
     pub firmware: Firmware,
     /// What KubeVirt's machine shows of the guest as VMware leaves it.
     pub fails_by: &'static [Reason],
+    /// The buses on which it does. A guest whose initramfs has every driver finds `/dev/sda` again on SCSI.
+    pub fails_on: &'static [(Controller, &'static str)],
     /// What its disk hangs on in the control: where the firmware can read it, and the guest has the driver from VMware.
     pub control: Controller,
     /// Where its boot menu is.
@@ -27,17 +29,26 @@ pub struct Row {
     pub addresses: &'static [(&'static str, &'static str)],
 }
 
-/// The file with GRUB's menu.
+/// What the boot loader shows.
 #[derive(Debug)]
-pub struct Menu {
-    /// The partition's number.
-    pub partition: u32,
-    /// What mounting it needs.
-    pub options: &'static str,
-    /// The path in there.
-    pub path: &'static str,
+pub enum Menu {
+    /// GRUB's menu, in a file.
+    Grub {
+        /// The partition's number.
+        partition: u32,
+        /// What mounting it needs.
+        options: &'static str,
+        /// The path in there.
+        path: &'static str,
+    },
+    /// systemd-boot's entry on the ESP, the disk's first partition, which is mounted there. The guest's facts name it.
+    Entry {
+        /// The mount point.
+        esp: &'static str,
+    },
 }
 
+const BOTH: &[(Controller, &str)] = &[(Controller::Virtio, "virtio"), (Controller::Scsi, "scsi")];
 const ONE_CARD: &[(&str, &str)] = &[("ens192", "192.0.2.10/24")];
 const NO_ROOT: &[Reason] = &[Reason::NoRoot, Reason::EmergencyShell];
 const EXT4: &str = "noinit_itable,nodiscard";
@@ -49,8 +60,9 @@ pub const BOOKWORM_BIOS_EXT4: Row = Row {
     name: "bookworm-bios-ext4",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    fails_on: BOTH,
     control: Controller::Pvscsi,
-    menu: Menu {
+    menu: Menu::Grub {
         partition: 1,
         options: EXT4,
         path: "boot/grub/grub.cfg",
@@ -66,9 +78,10 @@ pub const TRIXIE_UEFI_XFS: Row = Row {
     name: "trixie-uefi-xfs",
     firmware: Firmware::Efi,
     fails_by: &[Reason::NoBootloader],
+    fails_on: BOTH,
     // Debian's OVMF reads no disk on VMware's SCSI controllers. VMware's machines have AHCI as well, for the CD-ROM.
     control: Controller::Sata,
-    menu: Menu {
+    menu: Menu::Grub {
         partition: 2,
         options: "nouuid",
         path: "boot/grub/grub.cfg",
@@ -84,8 +97,9 @@ pub const BULLSEYE_BTRFS: Row = Row {
     name: "bullseye-btrfs",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    fails_on: BOTH,
     control: Controller::Pvscsi,
-    menu: Menu {
+    menu: Menu::Grub {
         partition: 2,
         options: "subvol=@",
         path: "boot/grub/grub.cfg",
@@ -101,8 +115,9 @@ pub const BOOKWORM_SPLIT: Row = Row {
     name: "bookworm-split",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    fails_on: BOTH,
     control: Controller::Pvscsi,
-    menu: Menu {
+    menu: Menu::Grub {
         partition: 1,
         options: EXT4,
         path: "grub/grub.cfg",
@@ -118,8 +133,9 @@ pub const BOOKWORM_BOND: Row = Row {
     name: "bookworm-bond",
     firmware: Firmware::Bios,
     fails_by: NO_ROOT,
+    fails_on: BOTH,
     control: Controller::Pvscsi,
-    menu: Menu {
+    menu: Menu::Grub {
         partition: 1,
         options: EXT4,
         path: "boot/grub/grub.cfg",
@@ -131,5 +147,22 @@ pub const BOOKWORM_BOND: Row = Row {
         ("bond0", "192.0.2.10/24"),
         ("bond0.10", "198.51.100.10/24"),
         ("bond0.10", "2001:db8:10::10/64"),
+    ],
+};
+
+/// No GRUB, and the entry on the ESP names `/dev/sda2`. dracut of that release takes every driver along.
+pub const SID_SYSTEMD_BOOT: Row = Row {
+    name: "sid-systemd-boot",
+    firmware: Firmware::Efi,
+    fails_by: NO_ROOT,
+    fails_on: &[(Controller::Virtio, "virtio")],
+    control: Controller::Sata,
+    menu: Menu::Entry { esp: "/efi" },
+    modes: &[&[], &["--no-guest-code"]],
+    mounts: &[("/", "2"), ("/efi", "1")],
+    swap: 3,
+    addresses: &[
+        ("ens192", "192.0.2.10/24"),
+        ("ens224", "2001:db8:20::10/64"),
     ],
 };

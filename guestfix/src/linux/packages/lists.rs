@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Databases that are text or directories: apk's (https://wiki.alpinelinux.org/wiki/Apk_spec),
+//! Databases that are text or directories: apk's (<https://wiki.alpinelinux.org/wiki/Apk_spec>),
 //! pacman's (one directory a package), portage's (PMS: `/var/db/pkg/CATEGORY/NAME-VERSION`).
 
 use super::super::gather::Gatherer;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A package's header: an index of tags and a store of their values, as "RPM V4 Package format"
-//! (https://rpm-software-management.github.io/rpm/manual/format_v4.html) describes it, without its
+//! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>) describes it, without its
 //! magic as databases keep it.
 
 use super::{RpmPackage, be32};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! SQLite, read-only and no more of it than table b-trees with their overflow pages
-//! (https://www.sqlite.org/fileformat2.html). rpm's table `Packages` holds one header a row, its
+//! (<https://www.sqlite.org/fileformat2.html>). rpm's table `Packages` holds one header a row, its
 //! table `Name` the rows that a name has.
 
 use std::collections::BTreeSet;

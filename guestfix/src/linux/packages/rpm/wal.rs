@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! SQLite's write-ahead log (section 4 of https://www.sqlite.org/fileformat2.html): pages that were
+//! SQLite's write-ahead log (section 4 of <https://www.sqlite.org/fileformat2.html>): pages that were
 //! committed and not yet copied into the database, as a guest has them that was copied while its
 //! package tool ran.
 
