@@ -42,20 +42,19 @@ fn a_file_that_is_no_disk() {
 #[test]
 fn another_image_format_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = dir.path().join("disk.qcow2");
-    tool::run(
-        "qemu-img",
-        &["create", "-q", "-f", "qcow2", disk.to_str().unwrap(), "64M"],
-    );
-    let error = refused(dir.path(), "inspect", &disk, &[], 4);
-    assert!(
-        error["message"].as_str().unwrap().contains("qcow2"),
-        "{error}"
-    );
-    assert!(
-        error["hint"].as_str().unwrap().contains("qemu-img convert"),
-        "{error}"
-    );
+    for (format, name) in [("vmdk", "VMDK"), ("vhdx", "VHDX")] {
+        let disk = dir.path().join(format!("disk.{format}"));
+        tool::run(
+            "qemu-img",
+            &["create", "-q", "-f", format, disk.to_str().unwrap(), "64M"],
+        );
+        let error = refused(dir.path(), "inspect", &disk, &[], 4);
+        assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+        assert!(
+            error["hint"].as_str().unwrap().contains("qemu-img convert"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
