@@ -48,21 +48,20 @@ impl Log {
         let blocks = self.len / BLOCK;
         let cycle = |block: u64| self.cycle(storage, block).unwrap_or(0);
         let oldest = cycle(blocks.saturating_sub(1));
+        // One cycle from end to end: the next record goes to the start.
+        if cycle(0) == oldest {
+            return self.around(0);
+        }
         let (mut new, mut old) = (0, blocks);
         // Blocks before `new` are of the newest cycle, those from `old` on are not.
-        while new < old && cycle(0) != oldest {
+        while new < old {
             let middle = new.midpoint(old);
             match cycle(middle) == oldest {
                 true => old = middle,
                 false => new = middle.saturating_add(1),
             }
         }
-        // One cycle from end to end: the next record goes to the start.
-        let head = match cycle(0) == oldest {
-            true => 0,
-            false => old.saturating_mul(BLOCK),
-        };
-        self.around(head)
+        self.around(old.saturating_mul(BLOCK))
     }
 
     fn cycle(&self, storage: &dyn Storage, block: u64) -> Option<u32> {

@@ -76,6 +76,29 @@ pub(super) fn mount_all(
     Ok((tree, facts, concerns))
 }
 
+fn is_taken(mounts: &[Mount], volume: &Volume, at: &GuestPath) -> bool {
+    let mut mounts = mounts.iter();
+    mounts.any(|mount| mount.place.volume.name == volume.name || mount.at == *at)
+}
+
+/// Mounts a volume that no table names.
+fn mount_untold(
+    volume: &Volume,
+    at: GuestPath,
+    opener: &dyn Opener,
+    tree: &mut Tree,
+    mounts: &mut Vec<Mount>,
+) -> Result<()> {
+    let place = Place {
+        volume: volume.clone(),
+        subvolume: None,
+    };
+    let fs = open(opener, &place)?;
+    tree.mount(at.clone(), fs);
+    mounts.push(Mount { place, at });
+    Ok(())
+}
+
 /// systemd mounts the partition of boot entries by its type alone where the table says nothing
 /// (systemd-gpt-auto-generator(8)).
 fn mount_entries(
@@ -89,22 +112,14 @@ fn mount_entries(
         return Ok(None);
     };
     let at = GuestPath::new("/boot");
-    let taken = mounts
-        .iter()
-        .any(|mount| mount.place.volume.name == volume.name || mount.at == at);
-    if taken || !is_filesystem(volume) || !tree.list(&at).is_ok_and(|names| names.is_empty()) {
+    if is_taken(mounts, volume, &at)
+        || !is_filesystem(volume)
+        || !tree.list(&at).is_ok_and(|names| names.is_empty())
+    {
         return Ok(None);
     }
-    let place = Place {
-        volume: volume.clone(),
-        subvolume: None,
-    };
-    match open(opener, &place) {
-        Ok(fs) => {
-            tree.mount(at.clone(), fs);
-            mounts.push(Mount { place, at });
-            Ok(None)
-        }
+    match mount_untold(volume, at, opener, tree, mounts) {
+        Ok(()) => Ok(None),
         // What a mount can read shall be read.
         Err(error) if error.code == "needs-mount" => Err(error),
         Err(error) => Ok(Some(unreadable("the partition of boot entries", &error))),
@@ -120,22 +135,11 @@ fn mount_esp(
 ) -> Option<Concern> {
     let volume = volumes.iter().find(|volume| is_esp(volume))?;
     let at = GuestPath::new(ESP);
-    let taken = mounts
-        .iter()
-        .any(|mount| mount.place.volume.name == volume.name || mount.at == at);
-    if taken || volume.content.kind != "vfat" {
+    if is_taken(mounts, volume, &at) || volume.content.kind != "vfat" {
         return None;
     }
-    let place = Place {
-        volume: volume.clone(),
-        subvolume: None,
-    };
-    match open(opener, &place) {
-        Ok(fs) => {
-            tree.mount(at.clone(), fs);
-            mounts.push(Mount { place, at });
-            None
-        }
+    match mount_untold(volume, at, opener, tree, mounts) {
+        Ok(()) => None,
         Err(error) => Some(unreadable("the EFI system partition", &error)),
     }
 }

@@ -108,6 +108,31 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// What was assembled from other volumes, which begin on `disk`.
+    ///
+    /// # Errors
+    /// When its head cannot be read.
+    pub(crate) fn assembled(
+        name: String,
+        disk: usize,
+        storage: Arc<dyn Storage>,
+        stack: Stack,
+    ) -> crate::error::Result<Self> {
+        Ok(Self {
+            name,
+            disk,
+            offset: 0,
+            len: storage.len(),
+            part_uuid: None,
+            part_type: None,
+            part_label: None,
+            bootable: false,
+            content: probe::probe(storage.as_ref())?,
+            stack,
+            storage,
+        })
+    }
+
     /// True for what other volumes are made of, which nobody mounts.
     pub fn is_container(&self) -> bool {
         matches!(self.content.kind.as_str(), "lvm2-pv" | "md-member" | "luks")

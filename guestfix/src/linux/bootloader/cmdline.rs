@@ -155,6 +155,11 @@ fn blacklisted(file: &str, arg: &str) -> Option<Concern> {
     ))
 }
 
+/// True for an argument that may stay where an initramfs reads it.
+pub fn may_stay(facts: &Facts, arg: &str) -> bool {
+    judge(facts, arg, true) == Argument::Keep
+}
+
 /// Judges one argument. Without an initramfs only the kernel reads it, and the kernel knows
 /// partition UUIDs but no filesystem UUIDs (Documentation/admin-guide/kernel-parameters, `root=`).
 pub fn judge(facts: &Facts, arg: &str, initramfs: bool) -> Argument {

@@ -86,7 +86,7 @@ pub fn faults(facts: &Facts) -> Vec<String> {
                 faults.push(format!("{path} sets {}", setting.name));
             }
             let words = setting.value.split_whitespace();
-            let bad = words.filter(|arg| cmdline::judge(facts, arg, true) != Argument::Keep);
+            let bad = words.filter(|arg| !cmdline::may_stay(facts, arg));
             faults.extend(bad.map(|arg| format!("{path} has {arg}")));
         }
     }

@@ -151,8 +151,7 @@ pub fn faults(facts: &Facts) -> Vec<String> {
                 _ => setting.value,
             };
             let args = text.split_whitespace();
-            let bad =
-                args.filter(|arg| cmdline::judge(facts, arg, true) != cmdline::Argument::Keep);
+            let bad = args.filter(|arg| !cmdline::may_stay(facts, arg));
             faults.extend(bad.map(|arg| format!("{} has {arg}", generator.path)));
         }
     }

@@ -89,8 +89,7 @@ pub fn faults(facts: &Facts) -> Vec<String> {
             continue;
         }
         let args = parse(bytes).into_iter();
-        let bad =
-            args.filter(|arg| cmdline::judge(facts, &arg.text, true) != cmdline::Argument::Keep);
+        let bad = args.filter(|arg| !cmdline::may_stay(facts, &arg.text));
         faults.extend(bad.map(|arg| format!("{path} has {}", arg.text)));
     }
     faults

@@ -7,6 +7,7 @@
 use std::io::SeekFrom;
 
 use crate::fs::ReadSeek;
+use crate::volume::field::{le16, le32};
 
 /// Bytes of headers looked at: the section table of every known loader ends well before.
 const HEAD: usize = 4096;
@@ -127,16 +128,6 @@ fn components(text: &[u8]) -> Vec<String> {
         .filter(|name| !name.is_empty() && *name != "sbat")
         .map(str::to_owned)
         .collect()
-}
-
-fn le16(bytes: &[u8], at: usize) -> Option<u16> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u16::from_le_bytes(*field))
-}
-
-fn le32(bytes: &[u8], at: usize) -> Option<u32> {
-    let field = bytes.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*field))
 }
 
 /// A program of no code, for tests of everything that looks at loaders.

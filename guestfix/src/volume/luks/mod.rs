@@ -10,7 +10,6 @@ use std::sync::{Arc, RwLock};
 
 use super::assemble::{Made, Opening, Unopened};
 use super::field::read;
-use super::probe::probe;
 use super::{Stack, Volume};
 use crate::error::{Error, Kind, Result};
 use cipher::SectorCipher;
@@ -90,26 +89,15 @@ fn open_one(volume: &Volume, name: &str, opening: &Opening) -> Result<Volume> {
         parts: RwLock::new(()),
     };
     let storage: Arc<dyn crate::disk::Storage> = Arc::new(opened);
-    Ok(Volume {
-        name: name.to_owned(),
-        disk: volume.disk,
-        offset: 0,
-        len: storage.len(),
-        part_uuid: None,
-        part_type: None,
-        part_label: None,
-        bootable: false,
-        content: probe(storage.as_ref())?,
-        stack: Stack {
-            made_by: Some(format!("luks{}", header.version)),
-            made_of: vec![volume.name.clone()],
-            devices: vec![
-                format!("/dev/mapper/{name}"),
-                format!("/dev/disk/by-id/dm-name-{name}"),
-            ],
-        },
-        storage,
-    })
+    let stack = Stack {
+        made_by: Some(format!("luks{}", header.version)),
+        made_of: vec![volume.name.clone()],
+        devices: vec![
+            format!("/dev/mapper/{name}"),
+            format!("/dev/disk/by-id/dm-name-{name}"),
+        ],
+    };
+    Volume::assembled(name.to_owned(), volume.disk, storage, stack)
 }
 
 /// The volume's key, by the keys that were given for it.

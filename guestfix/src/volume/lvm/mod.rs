@@ -10,7 +10,6 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::assemble::{Made, Opening, Unopened};
-use super::probe::probe;
 use super::{Stack, Volume};
 use crate::error::{Error, Result};
 use build::Builder;
@@ -283,23 +282,13 @@ fn volume(
     let made_of = parts(group, name, physical);
     let first = made_of.first();
     let on = physical.values().find(|volume| Some(&volume.name) == first);
-    Ok(Volume {
-        name: format!("{}/{name}", group.name),
-        disk: on.map_or(0, |volume| volume.disk),
-        offset: 0,
-        len: storage.len(),
-        part_uuid: None,
-        part_type: None,
-        part_label: None,
-        bootable: false,
-        content: probe(storage.as_ref())?,
-        stack: Stack {
-            made_by: Some(format!("lvm2 {}", kind(group, name))),
-            made_of,
-            devices: devices(group, name, logical),
-        },
-        storage,
-    })
+    let disk = on.map_or(0, |volume| volume.disk);
+    let stack = Stack {
+        made_by: Some(format!("lvm2 {}", kind(group, name))),
+        made_of,
+        devices: devices(group, name, logical),
+    };
+    Volume::assembled(format!("{}/{name}", group.name), disk, storage, stack)
 }
 
 /// What `lvs -o segtype` would say of the first segment.

@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 
 use super::assemble::{Made, Opening, Unopened};
 use super::mapped::{Leg, Linear, Mapped, Mirrored};
-use super::probe::probe;
 use super::{Stack, Volume};
 use crate::disk::Storage;
 use crate::error::{Error, Kind, Result};
@@ -339,23 +338,13 @@ fn volume(
     members: &[Member<'_>],
     storage: Arc<dyn Storage>,
 ) -> Result<Volume> {
-    Ok(Volume {
-        name: name.to_owned(),
-        disk: members.first().map_or(0, |(volume, _)| volume.disk),
-        offset: 0,
-        len: storage.len(),
-        part_uuid: None,
-        part_type: None,
-        part_label: None,
-        bootable: false,
-        content: probe(storage.as_ref())?,
-        stack: Stack {
-            made_by: Some(format!("md {}", level_name(newest))),
-            made_of: parts(members),
-            devices,
-        },
-        storage,
-    })
+    let disk = members.first().map_or(0, |(volume, _)| volume.disk);
+    let stack = Stack {
+        made_by: Some(format!("md {}", level_name(newest))),
+        made_of: parts(members),
+        devices,
+    };
+    Volume::assembled(name.to_owned(), disk, storage, stack)
 }
 
 #[cfg(test)]

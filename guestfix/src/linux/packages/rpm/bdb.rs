@@ -3,8 +3,9 @@
 //! large data lie on chains of overflow pages. The layout is that of `src/dbinc/db_page.h` of
 //! Berkeley DB; the byte order is that of the machine that wrote it.
 
-use super::{Bytes, Database, Place, damaged, field};
+use super::{Bytes, Database, Place, damaged};
 use crate::error::{Error, Result};
+use crate::volume::field::array;
 
 const MAGIC: u32 = 0x0006_1561;
 const META_LEN: usize = 224;
@@ -30,7 +31,7 @@ impl Hash {
     pub(super) fn open(bytes: &mut Bytes<'_>) -> Result<Self> {
         let meta = bytes.at(0, META_LEN)?;
         let no = || damaged("no format of rpm's database that is known", 0);
-        let magic = field(&meta, 12).ok_or_else(no)?;
+        let magic = array(&meta, 12).ok_or_else(no)?;
         let big_endian = u32::from_be_bytes(magic) == MAGIC;
         if (!big_endian && u32::from_le_bytes(magic) != MAGIC) || meta.get(25) != Some(&HASH_META) {
             return Err(no());
@@ -58,7 +59,7 @@ impl Hash {
     }
 
     fn u32(&self, bytes: &[u8], at: usize) -> Result<u32> {
-        let found = field(bytes, at).map(if self.big_endian {
+        let found = array(bytes, at).map(if self.big_endian {
             u32::from_be_bytes
         } else {
             u32::from_le_bytes
@@ -67,7 +68,7 @@ impl Hash {
     }
 
     fn u16(&self, bytes: &[u8], at: usize) -> Result<usize> {
-        let found = field(bytes, at).map(if self.big_endian {
+        let found = array(bytes, at).map(if self.big_endian {
             u16::from_be_bytes
         } else {
             u16::from_le_bytes

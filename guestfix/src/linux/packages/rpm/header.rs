@@ -3,7 +3,8 @@
 //! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>) describes it, without its
 //! magic as databases keep it.
 
-use super::{RpmPackage, be32};
+use super::RpmPackage;
+use crate::volume::field::be32;
 
 /// `RPMTAG_NAME`.
 pub const NAME: u32 = 1000;

@@ -218,20 +218,3 @@ fn again(at: u64) -> Error {
 fn damaged(what: impl Into<String>, at: u64) -> Error {
     Error::corrupt("package-database-unreadable", what).at(at)
 }
-
-/// So many bytes at a place.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.get(..N)?.try_into().ok()
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    field(bytes, at).map(u32::from_be_bytes)
-}
-
-fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    field(bytes, at).map(u16::from_be_bytes)
-}
-
-fn le32(bytes: &[u8], at: usize) -> Option<u32> {
-    field(bytes, at).map(u32::from_le_bytes)
-}

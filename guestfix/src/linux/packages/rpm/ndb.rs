@@ -2,8 +2,9 @@
 //! ndb, SUSE's format (`lib/backend/ndb/rpmpkg.c` of rpm): slots of 16 bytes at the file's
 //! beginning, each naming a run of 16-byte blocks with one header. Little-endian.
 
-use super::{Bytes, Database, Place, damaged, le32};
+use super::{Bytes, Database, Place, damaged};
 use crate::error::Result;
+use crate::volume::field::le32;
 
 const PAGE: u64 = 4096;
 const SLOT: usize = 16;

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Bytes, Database, MAX_PACKAGES, Place, be16, be32, damaged, wal};
+use super::{Bytes, Database, MAX_PACKAGES, Place, damaged, wal};
 use crate::error::{Error, Result};
 use crate::fs::ReadSeek;
+use crate::volume::field::{be16, be32};
 
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;

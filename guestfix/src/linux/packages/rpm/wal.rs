@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bytes, be32};
+use super::Bytes;
 use crate::error::Result;
+use crate::volume::field::be32;
 
 const HEAD: usize = 32;
 const FRAME_HEAD: usize = 24;
