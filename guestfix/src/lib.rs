@@ -26,5 +26,6 @@ pub mod report;
 pub mod verify;
 pub mod vm;
 pub mod volume;
+pub mod windows;
 
 pub use error::{Error, Kind, Result};

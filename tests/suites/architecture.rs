@@ -13,10 +13,13 @@ const STREAM: &[(&str, &[&str])] = &[
     ("fs", &["error", "disk", "volume"]),
     ("hive", &["error"]),
     ("host", &["error", "digest", "disk", "fs"]),
-    ("inspect", &["error", "digest", "disk", "volume", "fs"]),
+    (
+        "inspect",
+        &["error", "digest", "disk", "volume", "fs", "hive"],
+    ),
     ("document", &["error"]),
     ("vm", &["error", "document", "inspect"]),
-    ("plan", &["error", "digest", "fs", "inspect", "vm"]),
+    ("plan", &["error", "digest", "fs", "hive", "inspect", "vm"]),
     ("verify", &["error", "inspect", "plan"]),
     (
         "linux",
@@ -24,14 +27,21 @@ const STREAM: &[(&str, &[&str])] = &[
             "error", "digest", "fs", "inspect", "plan", "verify", "volume", "document", "vm",
         ],
     ),
-    ("apply", &["error", "fs", "inspect", "plan"]),
+    (
+        "windows",
+        &[
+            "error", "digest", "fs", "hive", "inspect", "plan", "verify", "volume", "document",
+            "vm",
+        ],
+    ),
+    ("apply", &["error", "fs", "hive", "inspect", "plan"]),
     ("report", &["error", "inspect", "plan", "apply", "verify"]),
     ("boot", &["error", "host", "inspect", "plan"]),
     (
         "pipeline",
         &[
             "error", "digest", "disk", "volume", "fs", "host", "inspect", "plan", "verify",
-            "linux", "apply", "report", "boot", "hive",
+            "linux", "windows", "apply", "report", "boot", "hive",
         ],
     ),
     (

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
+use crate::hive::script::Edit;
 use crate::inspect::Concern;
 use crate::plan::{Action, Attrs, Change, Member, Plan};
 
@@ -96,6 +97,22 @@ pub trait Hands {
     /// # Errors
     /// When the guest's filesystem or the host refuses.
     fn append_archive(&mut self, path: &GuestPath, members: &[Member]) -> Result<bool>;
+    /// Edits a hive; says whether any edit was not so already. The file is written by
+    /// [`Hands::finish`].
+    ///
+    /// # Errors
+    /// `hive-damaged` and the like; when the file is no longer what `before` says.
+    fn edit_hive(&mut self, path: &GuestPath, before: &str, edits: &[Edit]) -> Result<bool>;
+    /// Places a file of the driver bundle whose SHA-256 must be `sha256`.
+    ///
+    /// # Errors
+    /// When the bundle or the guest's filesystem refuses.
+    fn place(&mut self, path: &GuestPath, member: &str, sha256: &str) -> Result<bool>;
+    /// Writes what was collected; called once, after the last change.
+    ///
+    /// # Errors
+    /// When the guest's filesystem or the host refuses.
+    fn finish(&mut self) -> Result<()>;
     /// Runs a guest program in the sandbox.
     ///
     /// # Errors
@@ -168,6 +185,7 @@ pub fn apply(
             applied.touched(change, end);
         }
     }
+    hands.finish()?;
     Ok(applied)
 }
 
@@ -245,6 +263,18 @@ fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>)
             argv,
             timeout_s,
         } => program(ran.insert(hands.install(files, argv, *timeout_s)?)),
+        Action::EditHive {
+            path,
+            before,
+            edits,
+            ..
+        } => hands.edit_hive(path, before, edits),
+        Action::PlaceFile {
+            path,
+            member,
+            sha256,
+            ..
+        } => hands.place(path, member, sha256),
         Action::RunGuest { argv, timeout_s } => program(ran.insert(hands.run(argv, *timeout_s)?)),
     }
 }
@@ -319,6 +349,17 @@ mod tests {
         fn append_archive(&mut self, path: &GuestPath, members: &[Member]) -> Result<bool> {
             self.calls.push(format!("append {path} {}", members.len()));
             Ok(true)
+        }
+        fn edit_hive(&mut self, path: &GuestPath, _: &str, edits: &[Edit]) -> Result<bool> {
+            self.calls.push(format!("edit-hive {path} {}", edits.len()));
+            Ok(true)
+        }
+        fn place(&mut self, path: &GuestPath, member: &str, _: &str) -> Result<bool> {
+            self.calls.push(format!("place {path} {member}"));
+            Ok(true)
+        }
+        fn finish(&mut self) -> Result<()> {
+            Ok(())
         }
         fn run(&mut self, argv: &[String], _: u32) -> Result<ProgramEnd> {
             self.calls.push(format!("run {}", argv.join(" ")));

@@ -33,6 +33,7 @@ mod name;
 mod old_log;
 mod reg_export;
 mod reg_import;
+pub mod script;
 mod security;
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]

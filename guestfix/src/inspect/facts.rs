@@ -28,6 +28,9 @@ pub struct Facts {
     /// Its EFI system partition, where it starts by UEFI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub efi: Option<super::efi::EfiFacts>,
+    /// What only a Windows guest has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<super::windows::WindowsFacts>,
     /// The disks, in the order given.
     pub disks: Vec<DiskFacts>,
     /// The volumes on them.
@@ -314,6 +317,9 @@ pub struct Sources {
     /// What each initramfs holds, by its path: what a new one in its place must hold too.
     #[serde(default)]
     pub listings: BTreeMap<String, InitramfsListing>,
+    /// What was read of a Windows guest's registry.
+    #[serde(default, skip_serializing_if = "super::registry::Registry::is_empty")]
+    pub registry: super::registry::Registry,
 }
 
 /// What an initramfs holds of what its boot depends on. Libraries are left out: they come with the
@@ -389,6 +395,7 @@ impl Sources {
             && self.links.is_empty()
             && self.splices.is_empty()
             && self.listings.is_empty()
+            && self.registry.is_empty()
     }
 
     /// A gathered file's bytes.

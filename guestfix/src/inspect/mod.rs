@@ -8,8 +8,10 @@ pub mod facts;
 mod firmware;
 mod mounts;
 mod opened;
+pub mod registry;
 mod roots;
 mod state;
+pub mod windows;
 
 use std::sync::Arc;
 
@@ -169,6 +171,7 @@ pub fn inspect(
         },
         firmware: firmware::detect(disks, &layouts),
         efi: None,
+        windows: None,
         disks: state::disk_facts(disks, &layouts, boot),
         volumes: state::volume_facts(&volumes),
         root: found.place.name(),

@@ -38,6 +38,7 @@ pub(crate) fn facts() -> Facts {
         guest: Guest::default(),
         firmware: Firmware::Bios,
         efi: None,
+        windows: None,
         disks: vec![DiskFacts {
             name: "disk0".to_owned(),
             path: "guest.img".to_owned(),

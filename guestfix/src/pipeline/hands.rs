@@ -11,6 +11,7 @@ use super::session::Session;
 use crate::apply::{Hands, ProgramEnd};
 use crate::error::{Error, Result};
 use crate::fs::GuestPath;
+use crate::hive::script::Edit;
 use crate::host::fanotify::{How, Touched};
 use crate::host::mounter::{MountReply, MountRequest, Outcome, Product};
 use crate::host::sandbox::{End, Exit};
@@ -201,6 +202,24 @@ impl Hands for MountedGuest<'_> {
             MountReply::Appended { .. } => Ok(true),
             other => Err(unexpected(&other)),
         }
+    }
+
+    fn edit_hive(&mut self, path: &GuestPath, _: &str, _: &[Edit]) -> Result<bool> {
+        Err(Error::unsupported(
+            "no-hive-hands",
+            format!("{path} cannot be edited yet"),
+        ))
+    }
+
+    fn place(&mut self, path: &GuestPath, _: &str, _: &str) -> Result<bool> {
+        Err(Error::unsupported(
+            "no-bundle-hands",
+            format!("{path} cannot be placed yet"),
+        ))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
     }
 
     fn run(&mut self, argv: &[String], timeout_s: u32) -> Result<ProgramEnd> {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::fs::GuestPath;
+use crate::hive::script::Edit;
 
 /// A change and why it is made. In JSON the action's own payload is left out; its meaning to a
 /// person is `kind`, `path`, `why` and `diff`.
@@ -139,6 +140,30 @@ pub enum Action {
         /// Seconds until it is ended and counts as failed.
         timeout_s: u32,
     },
+    /// Edits a registry hive. The edits of all changes of one hive are made in order and the file
+    /// is written once, after the last of them; its logs are emptied.
+    EditHive {
+        /// The hive's file.
+        path: GuestPath,
+        /// Its name: `SYSTEM`.
+        hive: String,
+        /// SHA-256 of the file that the plan was made from. Applying stops when that is no longer
+        /// so.
+        before: String,
+        /// What is to be so.
+        edits: Vec<Edit>,
+    },
+    /// Places a file of the driver bundle.
+    PlaceFile {
+        /// Where it goes; missing directories are made.
+        path: GuestPath,
+        /// Its path in the bundle.
+        member: String,
+        /// SHA-256 of its bytes, in hex.
+        sha256: String,
+        /// Bytes.
+        len: u64,
+    },
     /// Runs a program of the guest in the sandbox, with the guest's root as `/`.
     RunGuest {
         /// Program (absolute) and arguments.
@@ -189,6 +214,8 @@ impl Action {
             Self::AppendInitramfs { .. } => "append-initramfs",
             Self::RebuildInitramfs { .. } => "rebuild-initramfs",
             Self::InstallPackage { .. } => "install-package",
+            Self::EditHive { .. } => "edit-hive",
+            Self::PlaceFile { .. } => "place-file",
             Self::RunGuest { .. } => "run-guest-program",
         }
     }
@@ -202,7 +229,9 @@ impl Action {
             | Self::RemoveFiles { path, .. }
             | Self::Symlink { path, .. }
             | Self::AppendInitramfs { path, .. }
-            | Self::RebuildInitramfs { path, .. } => path.display(),
+            | Self::RebuildInitramfs { path, .. }
+            | Self::EditHive { path, .. }
+            | Self::PlaceFile { path, .. } => path.display(),
             Self::InstallPackage { files, .. } => files.first().cloned().unwrap_or_default(),
             Self::RunGuest { argv, .. } => argv.first().cloned().unwrap_or_default(),
         }
@@ -242,6 +271,30 @@ impl Change {
     pub fn fallback(mut self) -> Self {
         self.fallback = true;
         self
+    }
+
+    /// Edits a hive that was read, less what is known to be so already; `None` where nothing is
+    /// left, or where the guest has no such hive.
+    pub fn hive(
+        topic: &str,
+        why: impl Into<String>,
+        registry: &crate::inspect::registry::Registry,
+        hive: &str,
+        edits: Vec<Edit>,
+    ) -> Option<Self> {
+        let facts = registry.hives.get(hive)?;
+        let wanted = edits.into_iter();
+        let edits: Vec<_> = wanted.filter(|edit| !facts.is_so(edit)).collect();
+        if edits.is_empty() {
+            return None;
+        }
+        let action = Action::EditHive {
+            path: facts.path.clone(),
+            hive: hive.to_owned(),
+            before: facts.sha256.clone(),
+            edits,
+        };
+        Some(Self::new(topic, why, action, None))
     }
 
     /// Sets a gathered file's content (or makes the file), unless it already is so.

@@ -5,6 +5,7 @@ pub mod addressing;
 pub mod change;
 pub mod policy;
 pub mod render;
+mod render_hive;
 pub mod target;
 
 pub use change::{Action, Attrs, Change, Member, MemberKind, SCRATCH};

@@ -23,6 +23,12 @@ pub fn diff(action: &Action, before: Option<&[u8]>) -> Option<String> {
         Action::Symlink { path, target } => Some(format!("+ {path} -> {target}\n")),
         Action::AppendInitramfs { members, .. } => Some(listing(members)),
         Action::RebuildInitramfs { argv, scratch, .. } => Some(rebuild(argv, scratch)),
+        Action::EditHive { hive, edits, .. } => Some(super::render_hive::script(hive, edits)),
+        Action::PlaceFile {
+            path, member, len, ..
+        } => Some(format!(
+            "+ {path} ({len} bytes, {member} of the driver bundle)\n"
+        )),
         Action::RunGuest { argv, .. } | Action::InstallPackage { argv, .. } => Some(command(argv)),
     }
 }

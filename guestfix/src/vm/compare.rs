@@ -115,6 +115,7 @@ mod tests {
             guest: Guest::default(),
             firmware: Firmware::Bios,
             efi: None,
+            windows: None,
             disks: paths.iter().enumerate().map(disk).collect(),
             volumes: Vec::new(),
             root: String::new(),

@@ -39,6 +39,7 @@ pub(crate) fn empty(free: u64) -> Facts {
         guest: crate::inspect::facts::Guest::default(),
         firmware: Firmware::Bios,
         efi: None,
+        windows: None,
         disks: Vec::new(),
         volumes: vec![volume],
         root: "disk0p1".to_owned(),
