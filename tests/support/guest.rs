@@ -14,14 +14,24 @@ pub const NAMES: &[&str] = &[
     "bookworm-bios-ext4",
     "bookworm-bond",
     "bookworm-cloud",
+    "bookworm-luks-lvm",
+    "bookworm-lvm",
+    "bookworm-raid1",
     "bookworm-split",
     "bullseye-btrfs",
     "sid-systemd-boot",
+    "trixie-lvm-two-disks",
     "trixie-uefi-xfs",
 ];
 
 /// Those that only `tests/run --full` builds and boots.
-pub const ONLY_FULL: &[&str] = &["bookworm-bond", "sid-systemd-boot"];
+pub const ONLY_FULL: &[&str] = &[
+    "bookworm-bond",
+    "bookworm-lvm",
+    "bookworm-raid1",
+    "sid-systemd-boot",
+    "trixie-lvm-two-disks",
+];
 
 /// One built guest: a raw disk image nobody may write to. Work on a [`Guest::fresh_copy`].
 #[derive(Debug, Clone)]
@@ -54,6 +64,23 @@ impl Guest {
     /// The pristine image in the cache: read it, never write to it.
     pub fn path(&self) -> &Path {
         &self.image
+    }
+
+    /// The pristine images of all its disks, in their order.
+    pub fn disks(&self) -> Vec<PathBuf> {
+        let further = (1..).map(|n| self.image.with_extension(format!("disk{n}.img")));
+        let further = further.take_while(|path| path.exists());
+        [self.image.clone()].into_iter().chain(further).collect()
+    }
+
+    /// Copies in `dir` of all its disks, which the caller may change.
+    pub fn fresh_copies(&self, dir: &Path) -> Vec<PathBuf> {
+        let copies = self.disks().into_iter().enumerate().map(|(n, disk)| {
+            let copy = dir.join(format!("{}.{n}.img", self.name));
+            sparse_copy(&disk, &copy);
+            copy
+        });
+        copies.collect()
     }
 
     /// A copy in `dir` that the caller may change. Holes stay holes; where the filesystem can, blocks are shared.

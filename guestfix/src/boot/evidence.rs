@@ -4,7 +4,7 @@
 //! Messages were taken from their programs' sources: Linux `init/do_mounts.c` and
 //! `kernel/panic.c`, initramfs-tools `scripts/local`, dracut `dracut-lib.sh` and
 //! `dracut-initqueue.sh`, mkinitcpio `init`, Alpine's `initramfs-init`, systemd's unit
-//! descriptions, GRUB `kern/rescue_reader.c`, SeaBIOS `boot.c`, EDK II `BdsDxe`.
+//! descriptions and `cryptsetup.c`, Debian's cryptsetup-initramfs `functions`, GRUB `kern/rescue_reader.c`, SeaBIOS `boot.c`, EDK II `BdsDxe`.
 
 use std::sync::LazyLock;
 
@@ -30,6 +30,8 @@ pub enum Reason {
     ResetLoop,
     /// The guest switched the machine off.
     PoweredOff,
+    /// The guest asked for a passphrase that was not given, or not the right one.
+    Locked,
     /// Nothing conclusive was seen in time.
     Timeout,
     /// QEMU ended by itself.
@@ -46,6 +48,7 @@ impl Reason {
             Self::NoBootloader => "no-bootloader",
             Self::ResetLoop => "reset-loop",
             Self::PoweredOff => "powered-off",
+            Self::Locked => "locked",
             Self::Timeout => "timeout",
             Self::QemuEnded => "qemu-ended",
         }
@@ -66,6 +69,7 @@ pub struct Finding {
 pub struct Evidence {
     conclusion: Option<Finding>,
     hint: Option<Finding>,
+    question: Option<String>,
 }
 
 impl Evidence {
@@ -111,8 +115,17 @@ impl Evidence {
         self.hint.as_ref()
     }
 
+    /// The question for a passphrase that was seen last; each is told once.
+    pub fn take_question(&mut self) -> Option<String> {
+        self.question.take()
+    }
+
     fn prompt(&mut self, text: &str) {
         let text = text.trim();
+        if QUESTIONS.iter().any(|question| question.is_match(text)) {
+            self.question = Some(text.to_owned());
+            return;
+        }
         if let Some(failure) = first_match(&PROMPTS, text) {
             self.conclude(failure, text);
         }
@@ -174,9 +187,22 @@ fn table<T: Copy>(rows: &[(&str, T)]) -> Table<T> {
 
 static BOOTED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new("Reached target .*(?:Multi-User System|Graphical Interface)").ok());
+static QUESTIONS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let patterns = QUESTION_ROWS.iter();
+    patterns.filter_map(|p| Regex::new(p).ok()).collect()
+});
 static PROMPTS: LazyLock<Table<Option<Reason>>> = LazyLock::new(|| table(PROMPT_ROWS));
 static CONCLUSIVE: LazyLock<Table<Reason>> = LazyLock::new(|| table(CONCLUSIVE_ROWS));
 static HINTS: LazyLock<Table<Reason>> = LazyLock::new(|| table(HINT_ROWS));
+
+/// cryptsetup's initramfs script of Debian, systemd's cryptsetup generator, dracut without systemd and
+/// cryptsetup itself. A lone `)` of "(press TAB for no echo)" ends none of them.
+const QUESTION_ROWS: &[&str] = &[
+    r"^Please unlock disk .+:$",
+    r"[Pp]lease enter passphrase for disk .+:$",
+    r"^(?:Password|Passphrase) \(/dev/.+\):$",
+    r"^Enter passphrase for .+:$",
+];
 
 const PROMPT_ROWS: &[(&str, Option<Reason>)] = &[
     // `(none)` is the host name of a guest that has none.
@@ -194,7 +220,7 @@ const CONCLUSIVE_ROWS: &[(&str, Reason)] = {
     &[
         (r"Kernel panic - not syncing: VFS: Unable to mount root", NoRoot),
         (r"Kernel panic - not syncing", Panic),
-        (r"ALERT!.* does not exist\.", NoRoot),
+        (r"ALERT!.* does not exist[.,]", NoRoot),
         (r"Rebooting automatically due to panic= boot argument", EmergencyShell),
         (r"You are in (?:emergency|rescue) mode", EmergencyShell),
         (r"Entering emergency mode", EmergencyShell),

@@ -208,3 +208,30 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn a_question_for_a_passphrase_is_told_once_and_proves_nothing() {
+    for (console, question) in [
+        (
+            "Begin: Running /scripts/local-top ...\r\nPlease unlock disk sda2_crypt: ",
+            "Please unlock disk sda2_crypt:",
+        ),
+        (
+            "\u{1f510} Please enter passphrase for disk QEMU_HARDDISK (luks-6f1c): (press TAB for no echo) ",
+            "\u{1f510} Please enter passphrase for disk QEMU_HARDDISK (luks-6f1c):",
+        ),
+        (
+            "Enter passphrase for /dev/sda2: ",
+            "Enter passphrase for /dev/sda2:",
+        ),
+    ] {
+        let mut evidence = Evidence::new();
+        Console::new().feed(console.as_bytes(), |piece| evidence.see(&piece));
+        assert_eq!(evidence.take_question().as_deref(), Some(question));
+        assert_eq!(evidence.take_question(), None);
+        assert!(evidence.conclusion().is_none());
+    }
+    let mut evidence = Evidence::new();
+    Console::new().feed(LOGIN.as_bytes(), |piece| evidence.see(&piece));
+    assert_eq!(evidence.take_question(), None);
+}

@@ -10,6 +10,7 @@ pub mod console;
 pub mod evidence;
 mod image;
 pub mod machine;
+mod passphrase;
 mod pixels;
 mod process;
 mod qemu;
@@ -23,6 +24,7 @@ mod wiring;
 pub use accel::Accel;
 pub use evidence::Reason;
 pub use machine::{Arch, Controller, Drive, Format, Machine, Network, Nic, NicModel};
+pub use passphrase::Passphrase;
 pub use report::{BootReport, BootResult, SCHEMA};
 pub use session::Session;
 
@@ -41,6 +43,8 @@ pub struct Watch {
     pub timeout: Duration,
     /// Where to put a picture (PNG) of the screen at the end.
     pub screenshot: Option<PathBuf>,
+    /// What is typed, one after the other, when the guest asks for a passphrase.
+    pub passphrases: Vec<Passphrase>,
 }
 
 /// Starts the machine and waits for evidence. `on_progress` gets what is done and every line of
@@ -73,6 +77,7 @@ pub fn watch(
     on_progress: &mut dyn FnMut(&str),
 ) -> Result<BootReport> {
     let deadline = Instant::now() + watch.timeout;
+    session.unlock_with(watch.passphrases.clone());
     let mut next_look = Instant::now() + SCREEN_EVERY;
     while session.evidence().conclusion().is_none() && !session.ended() {
         let now = Instant::now();
@@ -120,6 +125,7 @@ fn conclude(session: &mut Session, seconds: f64) -> BootReport {
         Some(found) => {
             let result = match found.failure {
                 None => BootResult::Booted,
+                Some(Reason::Locked) => BootResult::Inconclusive,
                 Some(_) => BootResult::Failed,
             };
             (result, found.failure, Some(found.line.clone()))

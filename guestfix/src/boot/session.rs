@@ -15,6 +15,7 @@ use super::accel::{self, Accel};
 use super::console::{Console, Piece};
 use super::evidence::{Evidence, Reason};
 use super::machine::{Arch, Machine};
+use super::passphrase::Passphrase;
 use super::pixels::{self, Font, Picture};
 use super::qemu::Qemu;
 use super::qmp::Qmp;
@@ -59,6 +60,7 @@ pub struct Session {
     ended: bool,
     font: Option<Font>,
     next_ping: Option<Instant>,
+    passphrases: VecDeque<Passphrase>,
 }
 
 impl Session {
@@ -96,6 +98,7 @@ impl Session {
             resets: 0,
             ended: false,
             next_ping: None,
+            passphrases: VecDeque::new(),
             font: None,
         })
     }
@@ -173,6 +176,25 @@ impl Session {
     /// `Host`/`io` when QEMU is gone.
     pub fn send(&mut self, line: &str) -> Result<()> {
         self.qemu.type_bytes(format!("{line}\r").as_bytes())
+    }
+
+    /// What is typed when the guest asks for a passphrase: each once, in order.
+    pub fn unlock_with(&mut self, passphrases: Vec<Passphrase>) {
+        self.passphrases = passphrases.into();
+    }
+
+    /// Answers a question for a passphrase that was seen.
+    fn answer(&mut self) -> Result<()> {
+        let Some(question) = self.evidence.take_question() else {
+            return Ok(());
+        };
+        match self.passphrases.pop_front() {
+            Some(passphrase) => self.send(passphrase.text()),
+            None => {
+                self.evidence.failed_by(Reason::Locked, &question);
+                Ok(())
+            }
+        }
     }
 
     /// Writes a picture of the screen as PNG.
@@ -255,7 +277,10 @@ impl Session {
         self.ping_when_due();
         let wait = self.next_ping.map_or(wait, |_| wait.min(PING_EVERY));
         match self.events.recv_timeout(wait) {
-            Ok(Event::Serial(bytes)) => self.serial(&bytes),
+            Ok(Event::Serial(bytes)) => {
+                self.serial(&bytes);
+                self.answer()?;
+            }
             Ok(Event::Qmp(event)) => self.qmp_event(&event)?,
             Ok(Event::Agent) => self.evidence.booted_by("the guest agent answered"),
             Ok(Event::SerialEnd) | Err(RecvTimeoutError::Disconnected) => self.ended = true,

@@ -81,6 +81,7 @@ fn boot(port: Option<u16>, text: &str, then: &Then, seconds: u64) -> BootReport 
     let watch = Watch {
         timeout: Duration::from_secs(seconds),
         screenshot: None,
+        passphrases: Vec::new(),
     };
     let mut session = Session::start_with(&machine, Accel::Tcg).unwrap();
     let report = super::watch(&mut session, &watch, &mut |_| {}).unwrap();
@@ -171,6 +172,7 @@ fn a_disk_that_nothing_boots_from_is_seen_through_the_firmware() {
         let watch = Watch {
             timeout: Duration::from_secs(60),
             screenshot: None,
+            passphrases: Vec::new(),
         };
         let report = super::watch(&mut session, &watch, &mut |_| {}).unwrap();
         assert_eq!(report.reason, Some(Reason::NoBootloader), "{report:#?}");
@@ -254,6 +256,7 @@ fn the_uefi_firmware_says_that_it_found_nothing() {
     let watch = Watch {
         timeout: Duration::from_secs(120),
         screenshot: None,
+        passphrases: Vec::new(),
     };
     let report = super::watch(&mut session, &watch, &mut |_| {}).unwrap();
     assert_eq!(report.reason, Some(Reason::NoBootloader), "{report:#?}");

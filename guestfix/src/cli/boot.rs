@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::{BootArgs, Common};
 use super::output::Output;
 use super::progress;
-use crate::boot::{BootReport, BootResult};
+use crate::boot::{BootReport, BootResult, Reason};
 use crate::error::Result;
 use crate::pipeline::{self, BootOptions, Context};
 
@@ -46,6 +46,12 @@ fn render(report: &BootReport) -> String {
             writeln!(
                 out,
                 "Failed to boot: {reason} (after {seconds} s, {accel})."
+            )
+        }
+        BootResult::Inconclusive if report.reason == Some(Reason::Locked) => {
+            writeln!(
+                out,
+                "Inconclusive: the guest asks for a passphrase; give it with --key VOLUME=file:PATH."
             )
         }
         BootResult::Inconclusive => {

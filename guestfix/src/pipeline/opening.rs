@@ -8,6 +8,7 @@ use serde_bytes::ByteBuf;
 use zeroize::Zeroize;
 
 use super::protocol::Order;
+use crate::boot::Passphrase;
 use crate::error::{Error, Result};
 use crate::volume::{Key, Opening};
 
@@ -38,6 +39,17 @@ impl OpeningChoice {
     /// True when nothing was said.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The keys that somebody could type, in the order given.
+    pub(super) fn passphrases(&self) -> Result<Vec<Passphrase>> {
+        let mut out = Vec::new();
+        for file in &self.keys {
+            let mut key = read(file)?.1.into_vec();
+            out.extend(Passphrase::of_key(&key));
+            key.zeroize();
+        }
+        Ok(out)
     }
 
     /// Reads the keys.

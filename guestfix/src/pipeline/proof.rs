@@ -34,6 +34,7 @@ pub fn boot(context: &Context<'_>, paths: &[PathBuf], options: &BootOptions) -> 
     let watch = Watch {
         timeout: options.timeout,
         screenshot: options.screenshot.clone(),
+        passphrases: context.opening.passphrases()?,
     };
     boot::run(&machine, &watch, &mut |line| {
         context.progress.step(Stage::Boot, line, 0, 0);

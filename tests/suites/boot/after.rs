@@ -19,19 +19,24 @@ const PATIENCE: Duration = Duration::from_secs(240);
 #[derive(Debug)]
 pub struct Converted {
     _dir: tempfile::TempDir,
-    pub disk: PathBuf,
+    pub disks: Vec<PathBuf>,
     pub state: PathBuf,
-    original: String,
+    original: Vec<String>,
 }
 
 impl Converted {
-    pub fn new(guest: &Guest, options: &[&str]) -> Self {
+    pub fn new(guest: &Guest, options: &[&str], passphrase: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let disk = guest.fresh_copy(dir.path());
+        let disks = guest.fresh_copies(dir.path());
         let state = dir.path().join("state");
-        let original = sha256_of_file(&disk);
+        let original = sums(&disks);
         let macs = macs(guest);
-        let mut convert = Cli::new("convert", &[&disk], &state).args(options);
+        let mut convert = Cli::new("convert", &refs(&disks), &state).args(options);
+        if let Some(passphrase) = passphrase {
+            let key = dir.path().join("key");
+            std::fs::write(&key, passphrase).unwrap();
+            convert = convert.args(["--key", &format!("all=file:{}", key.display())]);
+        }
         if macs.len() > 1 {
             let vmx = vmx(&macs, dir.path());
             convert = convert.args(["--vm", vmx.to_str().unwrap()]);
@@ -39,16 +44,29 @@ impl Converted {
         convert.run().expect(0);
         Self {
             _dir: dir,
-            disk,
+            disks,
             state,
             original,
         }
     }
 
-    fn undo(&self) {
-        Cli::new("undo", &[&self.disk], &self.state).run().expect(0);
-        assert_eq!(sha256_of_file(&self.disk), self.original);
+    /// Its disks, in their order.
+    pub fn disks(&self) -> Vec<&Path> {
+        refs(&self.disks)
     }
+
+    fn undo(&self) {
+        Cli::new("undo", &self.disks(), &self.state).run().expect(0);
+        assert_eq!(sums(&self.disks), self.original);
+    }
+}
+
+fn refs(disks: &[PathBuf]) -> Vec<&Path> {
+    disks.iter().map(PathBuf::as_path).collect()
+}
+
+fn sums(disks: &[PathBuf]) -> Vec<String> {
+    disks.iter().map(|disk| sha256_of_file(disk)).collect()
 }
 
 /// What VMware keeps beside the disks of a guest with these cards.
@@ -84,17 +102,17 @@ pub fn boots_on_virtio_and_undo_is_exact(row: &Row) {
     let macs = macs(&guest);
     for (mode, bus) in pairs(row.modes, crate::full()) {
         println!("{}: {mode:?} on {bus:?}", row.name);
-        let converted = Converted::new(&guest, mode);
-        boots_and_behaves(row, &converted.disk, bus, &macs);
+        let converted = Converted::new(&guest, mode, row.passphrase);
+        boots_and_behaves(row, &converted.disks, bus, &macs);
         converted.undo();
     }
 }
 
-fn boots_and_behaves(row: &Row, disk: &Path, controller: Controller, macs: &[String]) {
-    let before = sha256_of_file(disk);
-    let machine = machine(row, disk, controller, NicModel::Virtio, macs);
+fn boots_and_behaves(row: &Row, disks: &[PathBuf], controller: Controller, macs: &[String]) {
+    let before = sums(disks);
+    let machine = machine(row, disks, controller, NicModel::Virtio, macs);
     let mut session = Session::start(&machine).unwrap();
-    let report = boot::watch(&mut session, &watch(), &mut |_| {}).unwrap();
+    let report = boot::watch(&mut session, &watch(row), &mut |_| {}).unwrap();
     assert_eq!(
         report.result,
         BootResult::Booted,
@@ -106,7 +124,7 @@ fn boots_and_behaves(row: &Row, disk: &Path, controller: Controller, macs: &[Str
     );
     behaves(row, &mut session, controller);
     drop(session);
-    assert_eq!(sha256_of_file(disk), before, "a boot proof writes nothing");
+    assert_eq!(sums(disks), before, "a boot proof writes nothing");
 }
 
 fn behaves(row: &Row, session: &mut Session, controller: Controller) {
@@ -127,10 +145,18 @@ fn behaves(row: &Row, session: &mut Session, controller: Controller) {
         let mounted = ask(session, &format!("findmnt -no SOURCE {point}"));
         // An automount shows beside what it mounted.
         let last = mounted.lines().last().unwrap_or_default();
-        assert_eq!(last, format!("/dev/{name}{source}"), "{point}");
+        assert_eq!(last, on(name, source), "{point}");
     }
     let swap = ask(session, "swapon --show=NAME --noheadings");
-    assert_eq!(swap, format!("/dev/{name}{}", row.swap), "swap is in use");
+    assert_eq!(swap, on(name, row.swap), "swap is in use");
+}
+
+/// A row's source, where the first disk has that name.
+fn on(disk: &str, source: &str) -> String {
+    match source.starts_with('/') {
+        true => source.to_owned(),
+        false => format!("/dev/{disk}{source}"),
+    }
 }
 
 /// The interface kept its name and its address. The start-up does not wait for it: systemd-networkd may set it a moment

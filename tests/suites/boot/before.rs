@@ -30,13 +30,13 @@ fn remembered(guest: &Guest, label: &str, run: impl FnOnce() -> BootReport) -> B
 
 fn boot_once(
     row: &Row,
-    disk: &Path,
+    disks: &[PathBuf],
     controller: Controller,
     nic: NicModel,
     macs: &[String],
 ) -> BootReport {
-    let machine = machine(row, disk, controller, nic, macs);
-    boot::run(&machine, &watch(), &mut |_| {}).unwrap()
+    let machine = machine(row, disks, controller, nic, macs);
+    boot::run(&machine, &watch(row), &mut |_| {}).unwrap()
 }
 
 /// The guest fails on both of KubeVirt's buses, by evidence.
@@ -46,12 +46,12 @@ pub fn fails_on_virtio(row: &Row) {
     for (controller, label) in row.fails_on {
         let report = remembered(&guest, label, || {
             let dir = tempfile::tempdir().unwrap();
-            let disk = match row.menu {
-                Menu::Grub { .. } => guest.path().to_owned(),
+            let disks = match row.menu {
+                Menu::Grub { .. } | Menu::AsIs => guest.disks(),
                 // dracut waits longer for its root than we do, unless it is told.
                 Menu::Entry { .. } => startable_copy(row, &guest, dir.path()),
             };
-            boot_once(row, &disk, *controller, NicModel::Virtio, macs)
+            boot_once(row, &disks, *controller, NicModel::Virtio, macs)
         });
         let reason = report
             .reason
@@ -72,9 +72,9 @@ pub fn boots_on_vmwares_hardware(row: &Row) {
     };
     let report = remembered(&guest, label, || {
         let dir = tempfile::tempdir().unwrap();
-        let disk = startable_copy(row, &guest, dir.path());
+        let disks = startable_copy(row, &guest, dir.path());
         let macs = &macs(&guest);
-        boot_once(row, &disk, row.control, NicModel::Vmxnet3, macs)
+        boot_once(row, &disks, row.control, NicModel::Vmxnet3, macs)
     });
     assert_eq!(report.result, BootResult::Booted, "{report:#?}");
 }
@@ -84,9 +84,9 @@ pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
     let guest = Guest::get(row.name);
     let report = remembered(&guest, "virtio-with-loader", || {
         let dir = tempfile::tempdir().unwrap();
-        let disk = startable_copy(row, &guest, dir.path());
+        let disks = startable_copy(row, &guest, dir.path());
         let macs = &macs(&guest);
-        boot_once(row, &disk, Controller::Virtio, NicModel::Virtio, macs)
+        boot_once(row, &disks, Controller::Virtio, NicModel::Virtio, macs)
     });
     assert_eq!(report.result, BootResult::Failed, "{report:#?}");
     let reason = serde_json::to_value(report.reason).unwrap();
@@ -100,27 +100,29 @@ pub fn fails_on_virtio_for_want_of_a_driver(row: &Row) {
 /// root are not among them: a guest without a serial console shows its login prompt as pixels only, so the menu tells
 /// the kernel to use one as well, and dracut to give up sooner; and VMware keeps the UEFI boot entry outside the disk, so the guest's own loader is put
 /// where firmware looks without one.
-fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> PathBuf {
-    let disk = guest.fresh_copy(dir);
+fn startable_copy(row: &Row, guest: &Guest, dir: &Path) -> Vec<PathBuf> {
+    let disks = guest.fresh_copies(dir);
+    let disk = &disks[0];
     match row.menu {
         Menu::Grub {
             partition,
             options,
             path,
         } => {
-            let offset = disk::partition(&disk, partition).0;
-            let mounted = Mounted::with(&disk, offset, options, &dir.join("mnt"));
+            let offset = disk::partition(disk, partition).0;
+            let mounted = Mounted::with(disk, offset, options, &dir.join("mnt"));
             let menu = mounted.path().join(path);
             let text = std::fs::read_to_string(&menu).unwrap();
             std::fs::write(&menu, with_serial_console(&text)).unwrap();
             drop(mounted);
             if row.firmware == Firmware::Efi {
-                add_fallback_loader(&disk, dir);
+                add_fallback_loader(disk, dir);
             }
         }
-        Menu::Entry { esp } => edit_entry(&disk, dir, &guest.facts()["entry"], esp),
+        Menu::Entry { esp } => edit_entry(disk, dir, &guest.facts()["entry"], esp),
+        Menu::AsIs => {}
     }
-    disk
+    disks
 }
 
 /// systemd-boot puts itself where firmware looks, so the entry is all there is to change.

@@ -9,10 +9,10 @@ mod after;
 mod before;
 mod row;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use guestfix::boot::{Controller, Drive, Machine, Network, Nic, NicModel, Watch};
+use guestfix::boot::{Controller, Drive, Machine, Network, Nic, NicModel, Passphrase, Watch};
 use tests::cli::Cli;
 use tests::guest::{Guest, ONLY_FULL};
 
@@ -44,8 +44,15 @@ fn macs(guest: &Guest) -> Vec<String> {
         .collect()
 }
 
-fn machine(row: &Row, disk: &Path, bus: Controller, model: NicModel, macs: &[String]) -> Machine {
-    let mut machine = Machine::new(row.firmware, bus, vec![Drive::raw(disk)]);
+fn machine(
+    row: &Row,
+    disks: &[PathBuf],
+    bus: Controller,
+    model: NicModel,
+    macs: &[String],
+) -> Machine {
+    let drives = disks.iter().map(Drive::raw).collect();
+    let mut machine = Machine::new(row.firmware, bus, drives);
     machine.nics = macs
         .iter()
         .map(|mac| Nic {
@@ -57,10 +64,12 @@ fn machine(row: &Row, disk: &Path, bus: Controller, model: NicModel, macs: &[Str
     machine
 }
 
-fn watch() -> Watch {
+fn watch(row: &Row) -> Watch {
+    let key = row.passphrase.unwrap_or_default().as_bytes();
     Watch {
         timeout: TIMEOUT,
         screenshot: None,
+        passphrases: Passphrase::of_key(key).into_iter().collect(),
     }
 }
 
@@ -98,9 +107,13 @@ macro_rules! proofs {
 proofs! {
     bookworm_bios_ext4: BOOKWORM_BIOS_EXT4,
     bookworm_bond: BOOKWORM_BOND,
+    bookworm_luks_lvm: BOOKWORM_LUKS_LVM,
+    bookworm_lvm: BOOKWORM_LVM,
+    bookworm_raid1: BOOKWORM_RAID1,
     bookworm_split: BOOKWORM_SPLIT,
     bullseye_btrfs: BULLSEYE_BTRFS,
     sid_systemd_boot: SID_SYSTEMD_BOOT,
+    trixie_lvm_two_disks: TRIXIE_LVM_TWO_DISKS,
     trixie_uefi_xfs: TRIXIE_UEFI_XFS,
 }
 
@@ -111,8 +124,8 @@ fn a_boot_loader_alone_does_not_help_the_uefi_guest() {
 
 #[test]
 fn the_cloud_guest_boots_with_the_initramfs_it_had() {
-    let converted = Converted::new(&Guest::get(CLOUD), &["--initramfs", "keep"]);
-    let report = Cli::new("boot", &[&converted.disk], &converted.state)
+    let converted = Converted::new(&Guest::get(CLOUD), &["--initramfs", "keep"], None);
+    let report = Cli::new("boot", &converted.disks(), &converted.state)
         .run()
         .expect(0);
     assert_eq!(report["result"], "booted", "{report}");

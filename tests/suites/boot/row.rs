@@ -21,10 +21,12 @@ pub struct Row {
     pub menu: Menu,
     /// The options of `convert` that are proven.
     pub modes: &'static [&'static [&'static str]],
-    /// What is mounted where: the mount point, and the source behind the disk's name.
+    /// What is mounted where: the mount point, and the source: a path, or what follows the disk's name.
     pub mounts: &'static [(&'static str, &'static str)],
-    /// The swap partition's number.
-    pub swap: u32,
+    /// Where swap is, as the mounts' sources.
+    pub swap: &'static str,
+    /// What unlocks its disks.
+    pub passphrase: Option<&'static str>,
     /// What interface has which address.
     pub addresses: &'static [(&'static str, &'static str)],
 }
@@ -46,6 +48,8 @@ pub enum Menu {
         /// The mount point.
         esp: &'static str,
     },
+    /// It shows itself on the serial console as it is.
+    AsIs,
 }
 
 const BOTH: &[(Controller, &str)] = &[(Controller::Virtio, "virtio"), (Controller::Scsi, "scsi")];
@@ -69,7 +73,8 @@ pub const BOOKWORM_BIOS_EXT4: Row = Row {
     },
     modes: &[SPLICE, &["--no-guest-code"], REBUILD],
     mounts: &[("/", "1")],
-    swap: 5,
+    swap: "5",
+    passphrase: None,
     addresses: ONE_CARD,
 };
 
@@ -88,7 +93,8 @@ pub const TRIXIE_UEFI_XFS: Row = Row {
     },
     modes: &[REBUILD, SPLICE],
     mounts: &[("/", "2"), ("/boot/efi", "1")],
-    swap: 3,
+    swap: "3",
+    passphrase: None,
     addresses: ONE_CARD,
 };
 
@@ -106,7 +112,8 @@ pub const BULLSEYE_BTRFS: Row = Row {
     },
     modes: &[SPLICE, REBUILD],
     mounts: &[("/", "2[/@]"), ("/home", "2[/@home]")],
-    swap: 3,
+    swap: "3",
+    passphrase: None,
     addresses: ONE_CARD,
 };
 
@@ -124,7 +131,8 @@ pub const BOOKWORM_SPLIT: Row = Row {
     },
     modes: &[REBUILD, SPLICE],
     mounts: &[("/", "2"), ("/boot", "1"), ("/usr", "5")],
-    swap: 6,
+    swap: "6",
+    passphrase: None,
     addresses: ONE_CARD,
 };
 
@@ -142,12 +150,54 @@ pub const BOOKWORM_BOND: Row = Row {
     },
     modes: &[SPLICE, REBUILD],
     mounts: &[("/", "1")],
-    swap: 2,
+    swap: "2",
+    passphrase: None,
     addresses: &[
         ("bond0", "192.0.2.10/24"),
         ("bond0.10", "198.51.100.10/24"),
         ("bond0.10", "2001:db8:10::10/64"),
     ],
+};
+
+/// `/boot` apart; `lvm.conf` and the fstab name devices.
+pub const BOOKWORM_LVM: Row = Row {
+    name: "bookworm-lvm",
+    firmware: Firmware::Bios,
+    fails_by: NO_ROOT,
+    fails_on: BOTH,
+    control: Controller::Pvscsi,
+    menu: Menu::AsIs,
+    modes: &[SPLICE, REBUILD],
+    mounts: &[("/", "/dev/mapper/bookworm--vg-root"), ("/boot", "1")],
+    swap: "/dev/dm-1",
+    passphrase: None,
+    addresses: ONE_CARD,
+};
+
+/// `/boot` apart; crypttab names a device.
+pub const BOOKWORM_LUKS_LVM: Row = Row {
+    name: "bookworm-luks-lvm",
+    fails_by: NO_ROOT,
+    modes: &[REBUILD, SPLICE],
+    swap: "/dev/dm-2",
+    passphrase: Some("guestfix"),
+    ..BOOKWORM_LVM
+};
+
+/// Two disks; `mdadm.conf` names their partitions.
+pub const BOOKWORM_RAID1: Row = Row {
+    name: "bookworm-raid1",
+    mounts: &[("/", "/dev/md0")],
+    swap: "/dev/md1",
+    ..BOOKWORM_LVM
+};
+
+/// Two disks, of which the root needs both.
+pub const TRIXIE_LVM_TWO_DISKS: Row = Row {
+    name: "trixie-lvm-two-disks",
+    mounts: &[("/", "/dev/mapper/data-root")],
+    modes: &[SPLICE, REBUILD],
+    ..BOOKWORM_LVM
 };
 
 /// No GRUB, and the entry on the ESP names `/dev/sda2`. dracut of that release takes every driver along.
@@ -160,7 +210,8 @@ pub const SID_SYSTEMD_BOOT: Row = Row {
     menu: Menu::Entry { esp: "/efi" },
     modes: &[&[], &["--no-guest-code"]],
     mounts: &[("/", "2"), ("/efi", "1")],
-    swap: 3,
+    swap: "3",
+    passphrase: None,
     addresses: &[
         ("ens192", "192.0.2.10/24"),
         ("ens224", "2001:db8:20::10/64"),

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # follows season.sh
+# What the guests of stacks share inside the guest: between season.sh, which found `nic`, and the guest's own.
+target=/target
+mkdir -p "$target"
+
+# install_tree: this system, less what seasons it, below `target`, where the recipe has mounted the guest's filesystems.
+install_tree() {
+    step copying
+    mkdir -p /run/tree
+    mount --bind / /run/tree
+    (cd /run/tree && tar -c --one-file-system --exclude=./target --exclude='./tmp/*' --exclude=./lost+found .) |
+        tar -x -C "$target"
+    umount /run/tree
+    rm -f "$target/etc/systemd/system/season.service" "$target/usr/local/sbin/season"
+    mkdir -p "$target/tmp" "$target/run" "$target/proc" "$target/sys" "$target/dev"
+    chmod 1777 "$target/tmp"
+}
+
+# static_address: as Debian's installer writes it.
+static_address() {
+    cat >>"$target/etc/network/interfaces" <<IFACE
+
+# The primary network interface
+allow-hotplug $nic
+iface $nic inet static
+	address 192.0.2.10/24
+IFACE
+}
+
+in_target() { chroot "$target" "$@"; }
+
+# enter_target: what programs need that are run in there.
+enter_target() {
+    local dir
+    for dir in dev proc sys run; do mount --rbind "/$dir" "$target/$dir"; done
+}
+
+# boot_from DISK...: the boot loader on each, and its menu.
+boot_from() {
+    local disk
+    for disk in "$@"; do
+        step "grub-install $disk"
+        in_target grub-install "$disk"
+    done
+    step update-grub
+    in_target update-grub
+    say "cmdline=$(in_target grep -m1 -o 'root=[/U].*' /boot/grub/grub.cfg)"
+}
+
+# tell_initramfs: what the initramfs that the guest is left with holds.
+tell_initramfs() {
+    local list module
+    list=$("$@")
+    for module in vmw_pvscsi vmxnet3 virtio_blk virtio_scsi dm_mod raid1 dm_crypt; do
+        case $list in
+            *"/${module/_/?}.ko"*) say "initramfs_$module=yes" ;;
+            *) say "initramfs_$module=no" ;;
+        esac
+    done
+}
+
+# leave_target DEVICE...: unmounts, and checks the ext4 filesystems on the devices.
+leave_target() {
+    local device
+    sync
+    umount -R "$target"
+    for device in "$@"; do e2fsck -f -n "$device"; done
+    say checked
+}
