@@ -161,6 +161,17 @@ const GUEST_DENIED: &[c_long] = &[
     libc::SYS_vhangup,
 ];
 
+/// What a guest's program is told to be done without it being done. It writes to an overlay that is
+/// thrown away where anything fails, and the mounter calls `syncfs` at the end, once and checked:
+/// package tools ask for it at every step, which was a third of the time of `dpkg --purge`.
+const GUEST_SYNC: &[c_long] = &[
+    libc::SYS_fdatasync,
+    libc::SYS_fsync,
+    libc::SYS_sync,
+    libc::SYS_sync_file_range,
+    libc::SYS_syncfs,
+];
+
 #[cfg(target_arch = "x86_64")]
 const GUEST_DENIED_OLD: &[c_long] = &[
     libc::SYS_ioperm,
@@ -260,6 +271,11 @@ pub(crate) fn install_guest() -> Result<()> {
             SeccompAction::Allow,
         )?,
         program(rules, eperm, SeccompAction::Allow)?,
+        program(
+            no_sync_rules(),
+            SeccompAction::Errno(0),
+            SeccompAction::Allow,
+        )?,
     ];
     for native in filters {
         seccompiler::apply_filter(&seccomp_32::beside(native)).map_err(failed)?;
@@ -279,6 +295,10 @@ fn no_clone3() -> Result<()> {
 
 fn no_clone3_rules() -> Rules {
     Rules::from([(libc::SYS_clone3, Vec::new())])
+}
+
+fn no_sync_rules() -> Rules {
+    GUEST_SYNC.iter().map(|call| (*call, Vec::new())).collect()
 }
 
 /// The x32 ABI numbers the same calls from 2^30 on, past every list of numbers.
@@ -349,4 +369,23 @@ fn failed(e: impl std::fmt::Display) -> Error {
     Error::host("no-seccomp", "installing a system call filter")
         .because(e)
         .hint("the kernel must be built with CONFIG_SECCOMP_FILTER")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_program_waits_for_no_disk() {
+        // A filter stays with its thread.
+        let told = std::thread::spawn(|| {
+            // What cannot be synced at all.
+            let file = std::fs::File::open("/dev/null").unwrap();
+            let before = file.sync_all().is_ok();
+            install_guest().unwrap();
+            let after = [file.sync_all().is_ok(), file.sync_data().is_ok()];
+            (before, after)
+        });
+        assert_eq!(told.join().unwrap(), (false, [true, true]));
+    }
 }
