@@ -34,7 +34,8 @@ in_target() { chroot "$target" "$@"; }
 # enter_target: what programs need that are run in there.
 enter_target() {
     local dir
-    for dir in dev proc sys run; do mount --rbind "/$dir" "$target/$dir"; done
+    # Not what is mounted below them: it would not be let go again.
+    for dir in dev proc sys run; do mount --bind "/$dir" "$target/$dir"; done
 }
 
 # boot_from DISK...: the boot loader on each, and its menu.
@@ -52,10 +53,11 @@ boot_from() {
 # tell_initramfs: what the initramfs that the guest is left with holds.
 tell_initramfs() {
     local list module
+    # Names of files have a dash where names of modules have an underscore, or not.
     list=$("$@")
     for module in vmw_pvscsi vmxnet3 virtio_blk virtio_scsi dm_mod raid1 dm_crypt; do
         case $list in
-            *"/${module/_/?}.ko"*) say "initramfs_$module=yes" ;;
+            */${module/_/[_-]}.ko*) say "initramfs_$module=yes" ;;
             *) say "initramfs_$module=no" ;;
         esac
     done
