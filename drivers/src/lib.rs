@@ -7,6 +7,7 @@
 
 mod bundle;
 mod error;
+mod inf;
 mod package;
 mod pick;
 mod release;
