@@ -12,6 +12,7 @@ mod package;
 mod pick;
 mod release;
 mod role;
+mod source;
 
 pub use bundle::Bundle;
 pub use error::{Error, Kind, Result};
