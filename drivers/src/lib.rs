@@ -1,31 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Driver bundles: a virtio-win directory or ISO, seen as a set of Windows drivers.
 //!
-//! This crate knows Windows releases, INF files and catalogues; it knows no disks. It will hold,
-//! in this order: `source` (directory or ISO), `inf` (an ordered INF parser), `catalog` (which
-//! file a signed catalogue vouches for) and `pick`, a pure function from (bundle, release,
-//! architecture, roles) to the drivers to inject and the reason for each.
-//!
-//! Only the vocabulary exists so far; `guestfix drivers` says so and exits 4.
+//! This crate knows Windows releases, INF files and catalogues; it knows no disks.
 #![forbid(unsafe_code)]
+#![deny(clippy::arithmetic_side_effects)]
 
-use serde::{Deserialize, Serialize};
+mod bundle;
+mod error;
+mod inf;
+mod package;
+mod pick;
+mod release;
+mod role;
+mod source;
 
-/// What a virtio driver is for, as the converter asks for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Role {
-    /// viostor: a disk on virtio-blk.
-    Block,
-    /// vioscsi: a disk on virtio-scsi.
-    Scsi,
-    /// `NetKVM`: a network card.
-    Net,
-    /// Balloon: memory ballooning.
-    Balloon,
-    /// viorng: entropy.
-    Rng,
-    /// vioserial: the channel of the QEMU guest agent.
-    Serial,
-}
+pub use bundle::Bundle;
+pub use error::{Error, Kind, Result};
+pub use package::{
+    Device, DeviceId, DigestKind, DriverFile, DriverVersion, EventLog, Image, Install, Member,
+    Package, Place, RegData, RegEntry, RegRoot, Service, Signature, SignatureCheck, Text, Vouch,
+};
+pub use pick::{Fit, Flag, Missing, Pick, Picks, Rejected};
+pub use release::{Arch, Installation, Product, RegistryStrings, Release};
+pub use role::Role;
