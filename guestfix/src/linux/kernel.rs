@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::bootloader::uki;
 use super::gather::Gatherer;
 use super::initramfs::tools::{TOOLS, dracut, mkinitcpio};
-use super::initramfs::{ahead::read_initramfs_ahead, splice};
+use super::initramfs::{ahead::read_initramfs_ahead, known::read_initramfs_known, splice};
 use super::modules::Modules;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
@@ -166,7 +166,7 @@ fn kernel(
                 Some((inside, _)) => read_initramfs_ahead(inside, &version),
                 None => break,
             },
-            false => read_initramfs_ahead(file, &version),
+            false => read_initramfs_known(file, &path.display(), &version),
         };
         read.facts.path = path.display();
         if !image.unified {
@@ -177,7 +177,7 @@ fn kernel(
         let drivers = wanted(facts, modules, &inside);
         let source = splice::prepare(tree, &version, &dir, modules, &read.contents, &drivers)?;
         facts.sources.splices.insert(path.display(), source);
-        let listing = read.contents.listing;
+        let listing = read.contents.listing.clone();
         facts.sources.listings.insert(path.display(), listing);
         initramfs = Some(read.facts);
         break;

@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::read::{Initramfs, read_initramfs};
+use super::read::{Initramfs, SoFar, read_on};
 
 /// Bytes of a piece, and pieces that may wait: 2 MiB together.
 const PIECE: usize = 128 << 10;
@@ -15,11 +15,21 @@ const WAITING: usize = 16;
 
 type Piece = io::Result<Vec<u8>>;
 
-/// As [`read_initramfs`], on a thread of its own; this one reads `image`.
+/// As [`super::read::read_initramfs`], on a thread of its own; this one reads `image`.
 pub fn read_initramfs_ahead(image: impl Read, version: &str) -> Initramfs {
+    read_on_ahead(SoFar::default(), 0, image, version).0
+}
+
+/// As [`read_on`], on a thread of its own; this one reads `image`.
+pub(super) fn read_on_ahead(
+    so_far: SoFar,
+    from: u64,
+    image: impl Read,
+    version: &str,
+) -> (Initramfs, SoFar) {
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(WAITING);
-        let unpacking = scope.spawn(move || read_initramfs(Pieces::new(receiver), version));
+        let unpacking = scope.spawn(move || read_on(so_far, from, Pieces::new(receiver), version));
         send(image, &sender);
         drop(sender);
         unpacking

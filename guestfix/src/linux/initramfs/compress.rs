@@ -81,10 +81,15 @@ pub struct Input<R> {
 impl<R: Read> Input<R> {
     /// Starts at offset 0.
     pub fn new(inner: R) -> Self {
+        Self::at(inner, 0)
+    }
+
+    /// Starts at an offset: `inner` gives what follows it.
+    pub fn at(inner: R, offset: u64) -> Self {
         Self {
             inner: BufReader::with_capacity(128 << 10, inner),
             returned: Vec::new(),
-            taken: 0,
+            taken: offset,
         }
     }
 

@@ -14,6 +14,7 @@ pub mod devices;
 pub mod fixed_list;
 pub mod index;
 pub mod keep;
+pub mod known;
 pub mod lz4;
 pub mod propose;
 pub mod read;

@@ -3,6 +3,7 @@
 //! compressed, zeros between them (`unpack_to_rootfs` of the kernel's `init/initramfs.c`).
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
 
 use super::compress::{Decoder, Format, Input};
 use super::contents::Contents;
@@ -21,25 +22,46 @@ pub struct Initramfs {
     /// The published part.
     pub facts: InitramfsFacts,
     /// The rest.
-    pub contents: Contents,
+    pub contents: Arc<Contents>,
+}
+
+/// How far an image was read: what its archives hold together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SoFar {
+    archives: Vec<String>,
+    contents: Arc<Contents>,
+    unpacked: u64,
 }
 
 /// Reads an image. Damage is a fact (`facts.damage`), not an error: the rest of the guest can
 /// still be told. `facts.path` and `facts.size` are the caller's to fill in.
 pub fn read_initramfs(image: impl Read, version: &str) -> Initramfs {
+    read_on(SoFar::default(), 0, image, version).0
+}
+
+/// Reads on where an image was read up to `from`: `image` gives what follows.
+pub(super) fn read_on(
+    so_far: SoFar,
+    from: u64,
+    image: impl Read,
+    version: &str,
+) -> (Initramfs, SoFar) {
     let mut walk = Walk {
         version,
-        archives: Vec::new(),
-        contents: Contents::default(),
-        unpacked: 0,
+        archives: so_far.archives,
+        contents: Arc::unwrap_or_clone(so_far.contents),
+        unpacked: so_far.unpacked,
     };
-    let mut input = Input::new(image);
+    let mut input = Input::at(image, from);
     let damage = walk.image(&mut input).err().map(|why| {
         let at = input.offset();
         format!("{why} (near byte {at:#x} of the image)")
     });
     let Walk {
-        archives, contents, ..
+        archives,
+        contents,
+        unpacked,
+        ..
     } = walk;
     let modules = contents.module_names();
     let configs = contents.configs.iter().flat_map(|(file, body)| {
@@ -52,7 +74,7 @@ pub fn read_initramfs(image: impl Read, version: &str) -> Initramfs {
         path: String::new(),
         size: input.offset(),
         generator: contents.generator.name().to_owned(),
-        archives,
+        archives: archives.clone(),
         damage,
         modules_dir: contents
             .modules_dir(version)
@@ -63,7 +85,13 @@ pub fn read_initramfs(image: impl Read, version: &str) -> Initramfs {
             .map(|(file, device)| EmbeddedDevice { file, device })
             .collect(),
     };
-    Initramfs { facts, contents }
+    let contents = Arc::new(contents);
+    let so_far = SoFar {
+        archives,
+        contents: Arc::clone(&contents),
+        unpacked,
+    };
+    (Initramfs { facts, contents }, so_far)
 }
 
 struct Walk<'a> {
