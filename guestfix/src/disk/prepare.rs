@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The first half of a commit: finding what differs and writing it down. Touches no disk.
 
+use std::panic::resume_unwind;
+
 use super::commit::{Commit, OpenDisk};
 use super::home::{JOURNAL, JOURNAL_NEW, now};
 use super::record::{
@@ -8,6 +10,9 @@ use super::record::{
 };
 use super::{CHUNK, CommitDisk, SECTOR, Storage, fault, overlay::CLUSTER, read_padded};
 use crate::error::{Error, Result};
+
+/// From so many bytes on a thread costs less than it saves.
+const WORTH_A_THREAD: usize = 256 << 10;
 
 /// A run of at most [`CHUNK`] bytes that differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,24 +125,44 @@ pub(crate) fn write(commit: &Commit<'_>, changes: &[Difference]) -> Result<()> {
     let mut redo = Writer::new(redo_file, RecordKind::Redo, &redo_header)?;
     for (n, change) in (0..).zip(changes) {
         let (old, new) = contents(commit, change)?;
-        let (old_checks, new_checks) = (checks_of(&old), checks_of(&new));
+        let large = change.len >= WORTH_A_THREAD;
+        let (old_checks, new_checks) = both(large, || checks_of(&old), || checks_of(&new));
         let entry = |data, checks| Entry {
             disk: change.disk,
             offset: change.offset,
             data,
             checks,
         };
-        undo.push(&entry(old, new_checks))?;
-        redo.push(&entry(new, old_checks))?;
+        let (old, new) = (entry(old, new_checks), entry(new, old_checks));
+        let (undone, redone) = both(large, || undo.push(&old), || redo.push(&new));
+        undone.and(redone)?;
         fault::point("commit.record", n)?;
     }
-    undo.finish()?;
+    let (undone, redone) = both(true, || undo.finish(), || redo.finish());
+    undone?;
     fault::point("commit.undo-synced", 0)?;
-    redo.finish()?;
+    redone?;
     home.sync_dir()?;
     fault::point("commit.journal-synced", 0)?;
     home.rename(JOURNAL_NEW, JOURNAL)?;
     fault::point("commit.journaled", 0)
+}
+
+/// Does two things, where they are `large` beside each other: hashing takes as long as writing.
+fn both<A: Send, B>(
+    large: bool,
+    one: impl FnOnce() -> A + Send,
+    other: impl FnOnce() -> B,
+) -> (A, B) {
+    if !large {
+        return (one(), other());
+    }
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        let one = one.join();
+        (one.unwrap_or_else(|panic| resume_unwind(panic)), other)
+    })
 }
 
 fn contents(commit: &Commit<'_>, change: &Difference) -> Result<(Vec<u8>, Vec<u8>)> {
