@@ -6,9 +6,12 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 mod bundle;
+mod bytes;
+mod catalog;
 mod error;
 mod inf;
 mod package;
+mod pe;
 mod pick;
 mod release;
 mod role;
