@@ -11,6 +11,7 @@
 pub mod case;
 pub mod checksum;
 pub mod cli;
+pub mod cluster;
 pub mod digest;
 pub mod disk;
 pub mod guest;
