@@ -15,7 +15,7 @@ const STREAM: &[(&str, &[&str])] = &[
     ("host", &["error", "digest", "disk", "fs"]),
     ("inspect", &["error", "digest", "disk", "volume", "fs"]),
     ("document", &["error"]),
-    ("vm", &["error", "document", "inspect"]),
+    ("vm", &["error", "disk", "document", "inspect"]),
     ("plan", &["error", "digest", "fs", "inspect", "vm"]),
     ("verify", &["error", "inspect", "plan"]),
     (
@@ -31,7 +31,7 @@ const STREAM: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "error", "digest", "disk", "volume", "fs", "host", "inspect", "plan", "verify",
-            "linux", "apply", "report", "boot", "hive",
+            "linux", "apply", "report", "boot", "hive", "vm",
         ],
     ),
     (
