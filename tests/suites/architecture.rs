@@ -18,7 +18,7 @@ const STREAM: &[(&str, &[&str])] = &[
         &["error", "digest", "disk", "volume", "fs", "hive"],
     ),
     ("document", &["error"]),
-    ("vm", &["error", "document", "inspect"]),
+    ("vm", &["error", "disk", "document", "inspect"]),
     ("plan", &["error", "digest", "fs", "hive", "inspect", "vm"]),
     ("verify", &["error", "inspect", "plan"]),
     (
@@ -41,7 +41,7 @@ const STREAM: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "error", "digest", "disk", "volume", "fs", "host", "inspect", "plan", "verify",
-            "linux", "windows", "apply", "report", "boot", "hive",
+            "linux", "windows", "apply", "report", "boot", "hive", "vm",
         ],
     ),
     (

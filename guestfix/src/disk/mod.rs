@@ -15,7 +15,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 
 pub mod commit;
+pub mod copy;
 pub mod fault;
+pub mod format;
 pub mod home;
 pub mod in_use;
 pub mod lock;
@@ -27,6 +29,7 @@ pub mod record;
 pub mod recover;
 mod settle;
 pub mod undo;
+pub mod vmdk;
 
 #[cfg(test)]
 mod crash_tests;
@@ -38,6 +41,7 @@ mod transaction_tests;
 mod world;
 
 pub use commit::{Commit, CommitDisk, Committed, Fingerprint, OpenDisk};
+pub use format::Format;
 pub use home::{DiskIdentity, Home};
 pub use lock::ImageLock;
 pub use overlay::{Extent, Overlay};
@@ -67,6 +71,15 @@ pub trait Storage: Send + Sync {
     /// True for a storage of no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many bytes from `offset` on are known to be zeros without being read: holes. Less than
+    /// there are, or 0, where that is not known.
+    ///
+    /// # Errors
+    /// As [`Storage::read_at`].
+    fn zeros(&self, _offset: u64) -> Result<u64> {
+        Ok(0)
     }
 
     /// Fills `buf` from `offset`.

@@ -359,6 +359,21 @@ impl Storage for Overlay {
         self.len
     }
 
+    fn zeros(&self, offset: u64) -> Result<u64> {
+        let cluster = offset / CLUSTER_U64;
+        let next = self
+            .read_map()
+            .slots
+            .range(cluster..)
+            .next()
+            .map_or(self.len, |(next, _)| next.saturating_mul(CLUSTER_U64));
+        let untouched = next.min(self.len).saturating_sub(offset);
+        if untouched == 0 || offset >= self.base.len() {
+            return Ok(untouched);
+        }
+        Ok(self.base.zeros(offset)?.min(untouched))
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         check_range(self.len, offset, buf.len())?;
         let map = self.read_map();

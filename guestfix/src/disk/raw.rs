@@ -192,6 +192,21 @@ impl Storage for Raw {
         self.len.load(Ordering::Acquire)
     }
 
+    fn zeros(&self, offset: u64) -> Result<u64> {
+        use rustix::fs::SeekFrom;
+        if self.device || offset >= self.len() {
+            return Ok(0);
+        }
+        // The position is nobody's: every read and write names its own.
+        let next = match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(next) => next.min(self.len()),
+            Err(rustix::io::Errno::NXIO) => self.len(),
+            // A filesystem that does not know.
+            Err(_) => return Ok(0),
+        };
+        Ok(next.saturating_sub(offset))
+    }
+
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
         check_range(self.len(), offset, buf.len()).map_err(|e| e.on(&self.name))?;
         self.file

@@ -15,6 +15,7 @@ use crate::inspect::facts::Firmware;
 mod compare;
 mod kubevirt;
 mod libvirt;
+pub mod ova;
 mod ovf;
 mod vmx;
 
