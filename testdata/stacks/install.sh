@@ -5,6 +5,9 @@
 target=/target
 mkdir -p "$target"
 
+# scsi_disk N: the N-th disk on VMware's adapter, which need not be named in that order now.
+scsi_disk() { readlink -f "/dev/disk/by-path/"*"-scsi-0:0:$1:0"; }
+
 # install_tree: this system, less what seasons it, below `target`, where the recipe has mounted the guest's filesystems.
 install_tree() {
     step copying

@@ -35,13 +35,20 @@ vmware_machine() {
     for ((n = 1; n < ${#guest_disks_mib[@]}; n++)); do
         add_disk "disk$n" "${img%.img}$n.img"
     done
-    add_disk scratch "${img%.img}.scratch"
+    # Not a SCSI disk: those are named in the order in which they answer, and the guest's first is /dev/sda.
+    add_drive scratch "${img%.img}.scratch"
+    machine+=(-device nvme,drive=scratch,serial=scratch)
+}
+
+# add_drive ID FILE
+add_drive() {
+    machine+=(-drive "if=none,id=$1,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=$2")
 }
 
 # add_disk ID FILE
 add_disk() {
-    machine+=(-drive "if=none,id=$1,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=$2"
-        -device "scsi-hd,drive=$1,bus=scsi0.0,vendor=VMware,product=Virtual disk")
+    add_drive "$@"
+    machine+=(-device "scsi-hd,drive=$1,bus=scsi0.0,vendor=VMware,product=Virtual disk")
 }
 
 root_arguments() { printf 'root=UUID=%s rw' "$scratch_uuid"; }

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # follows install.sh
-sfdisk --quiet /dev/sda <<TABLE
+first=$(scsi_disk 0)
+second=$(scsi_disk 1)
+sfdisk --quiet "$first" <<TABLE
 label: dos
 label-id: 0x1f2b0bd4
 start=2048, size=3143680, type=8e, bootable
 TABLE
 udevadm settle
-pvcreate /dev/sda1 /dev/sdb
-vgcreate data /dev/sda1 /dev/sdb
+pvcreate "${first}1" "$second"
+vgcreate data "${first}1" "$second"
 # Larger than either.
 lvcreate -y -n root -L 2800M data
 lvcreate -y -n swap -L 128M data
@@ -25,7 +27,7 @@ enter_target
 step dracut
 printf '# Only what this machine needs\nhostonly="yes"\nhostonly_cmdline="yes"\n' >"$target/etc/dracut.conf.d/hostonly.conf"
 in_target dracut --force --quiet "/boot/initrd.img-$(uname -r)" "$(uname -r)"
-boot_from /dev/sda
+boot_from "$first"
 tell_initramfs in_target lsinitrd "/boot/initrd.img-$(uname -r)"
 say "embedded=$(in_target lsinitrd -f etc/cmdline.d/90lvm.conf "/boot/initrd.img-$(uname -r)" | tr '\n' ' ')"
 leave_target /dev/data/root
