@@ -37,7 +37,7 @@ vmware_machine() {
     done
     # Not a SCSI disk: those are named in the order in which they answer, and the guest's first is /dev/sda.
     add_drive scratch "${img%.img}.scratch"
-    machine+=(-device nvme,drive=scratch,serial=scratch)
+    machine+=(-device 'nvme,drive=scratch,serial=scratch')
 }
 
 # add_drive ID FILE
