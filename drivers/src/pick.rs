@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which driver of a bundle serves which device on one release, and why.
 
+mod choose;
+
 use serde::{Deserialize, Serialize};
 
 use crate::package::{Member, Package};
 use crate::release::{Product, Release};
 use crate::role::Role;
+
+pub(crate) use choose::{evidence, flags, pick, resolve, unfit};
 
 /// What was picked from a bundle for one release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,15 +94,10 @@ pub enum Flag {
     Sha1Only,
     /// Signed with SHA-256 only; this release reads that after an update (KB4474419) only.
     Sha256Only,
-    /// The signature could not be checked, or the chain in the file has no root.
+    /// The signature could not be checked.
     SignatureOpen {
         /// What was not checked.
         why: String,
-    },
-    /// The INF names a file that lies nowhere beside it.
-    MissingFile {
-        /// Its name.
-        name: String,
     },
     /// The INF asks for something that is not followed.
     Ignored {
@@ -126,9 +125,10 @@ impl Picks {
 }
 
 impl Pick {
-    /// Whether somebody vouches for every file.
+    /// Whether somebody vouches for the INF and every file.
     pub fn is_vouched(&self) -> bool {
-        self.package.unvouched().next().is_none()
+        let unvouched = |flag: &Flag| matches!(flag, Flag::Unvouched { .. });
+        !self.flags.iter().any(unvouched)
     }
 
     /// The service that drives the role's devices, for example `viostor`.

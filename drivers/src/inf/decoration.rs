@@ -30,11 +30,18 @@ enum Processor {
 
 /// How close a decoration comes; the greatest is taken: version before product type and suite.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Closeness {
+pub(crate) struct Closeness {
     version: (u32, u32, u32),
     product_type: bool,
     suite: bool,
     arch: bool,
+}
+
+impl Closeness {
+    /// Major and minor version of the Windows that is named, zeros for none.
+    pub(crate) fn windows(&self) -> (u32, u32) {
+        (self.version.0, self.version.1)
+    }
 }
 
 impl Decoration {

@@ -50,7 +50,7 @@ fn of_product(product: Product, arch: Arch, asked: Option<Installation>) -> Opti
         product,
         major,
         minor,
-        build: product.first_build(),
+        build: product.usual_build(),
         installation,
         arch,
     })

@@ -246,11 +246,15 @@ impl Product {
         self.row().2
     }
 
-    /// The first build that is it; what a word of the command line stands for.
-    pub fn first_build(self) -> u32 {
+    /// The build that stands for it where only its name is said: the last of Windows 10 and 11's
+    /// most common one, else the released one.
+    pub fn usual_build(self) -> u32 {
         match self {
+            Self::Seven | Self::Server2008R2 => 7601,
+            Self::Ten => 19045,
             Self::Server2016 => 14393,
             Self::Server2019 => 17763,
+            Self::Eleven => 22631,
             Self::Server2025 => 26100,
             _ => self.row().3,
         }
@@ -265,7 +269,7 @@ impl Product {
     /// going back, then newer ones going forward. Older drivers run on newer kernels by Windows'
     /// own promise; the reverse holds only where the INF says so.
     pub fn near(self) -> Vec<Self> {
-        let age = |p: Self| (p.version(), p.first_build());
+        let age = |p: Self| (p.version(), p.row().3);
         let twin = |p: Self| p.version() == self.version() && p.close_to(self);
         let mut out = vec![self];
         out.extend(Self::all().filter(|p| *p != self && twin(*p)));

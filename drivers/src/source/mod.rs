@@ -130,3 +130,34 @@ fn too_many() -> Error {
     )
     .hint("name the virtio-win folder or ISO itself")
 }
+
+/// Files that a test makes.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Memory(Vec<SourceFile>, Vec<Vec<u8>>);
+
+#[cfg(test)]
+impl Memory {
+    /// Of paths and contents.
+    pub(crate) fn files(list: &[(&str, &[u8])]) -> Files {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        let names = list.iter().map(|(path, bytes)| SourceFile {
+            path: (*path).to_owned(),
+            len: bytes.len() as u64,
+        });
+        let contents = list.iter().map(|(_, bytes)| bytes.to_vec()).collect();
+        Files::new(Box::new(Self(names.collect(), contents)))
+    }
+}
+
+#[cfg(test)]
+impl Source for Memory {
+    fn files(&self) -> &[SourceFile] {
+        &self.0
+    }
+
+    fn read(&self, at: usize) -> Result<Vec<u8>> {
+        Ok(self.1[at].clone())
+    }
+}
