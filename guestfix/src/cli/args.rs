@@ -284,6 +284,10 @@ pub struct ConvertArgs {
     /// Write to the disks even if a check fails. The guest may not boot; undo still works.
     #[arg(long)]
     pub commit_anyway: bool,
+    /// Before the first write to a disk say so (the progress line commit-pending) and wait for the
+    /// line `go` on stdin; anything else, and its end too, ends it with nothing written.
+    #[arg(long)]
+    pub ask_before_commit: bool,
 }
 
 /// Arguments of `verify`.

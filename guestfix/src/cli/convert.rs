@@ -2,6 +2,7 @@
 //! `guestfix convert`.
 
 use super::args::{Common, ConvertArgs};
+use super::leave;
 use super::output::Output;
 use super::progress;
 use crate::error::Result;
@@ -22,6 +23,7 @@ pub(super) fn run(common: &Common, args: &ConvertArgs, output: &Output) -> Resul
         reviewed: args.plan.clone(),
         dry_run: args.dry_run,
         commit_anyway: args.commit_anyway,
+        leave: args.ask_before_commit.then_some(leave::from_stdin),
     };
     let report = pipeline::convert(&context, &args.disks.paths()?, &options)?;
     drop(listener);

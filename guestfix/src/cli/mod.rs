@@ -11,6 +11,7 @@ mod generate;
 mod hive;
 mod host;
 mod inspect;
+mod leave;
 mod output;
 mod plan;
 mod progress;

@@ -29,6 +29,9 @@ pub struct ConvertOptions {
     pub dry_run: bool,
     /// `--commit-anyway`.
     pub commit_anyway: bool,
+    /// `--ask-before-commit`: asked once everything but the writing is done. Its error ends the
+    /// conversion with nothing written.
+    pub leave: Option<fn() -> Result<()>>,
 }
 
 /// Converts a guest. Its disks are either untouched or fully converted.
@@ -96,6 +99,11 @@ pub fn convert(
         .iter()
         .any(|change| change.outcome == ChangeOutcome::Changed);
     let committed = if may && changed && !options.dry_run && !runs.is_empty() {
+        if let Some(leave) = options.leave {
+            let what = "waiting for leave to write";
+            context.progress.step(Stage::CommitPending, what, 0, 0);
+            leave()?;
+        }
         context
             .progress
             .step(Stage::Commit, "writing to the disks", 0, 0);

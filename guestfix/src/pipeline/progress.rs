@@ -15,6 +15,9 @@ pub enum Stage {
     Apply,
     /// Re-reading and checking.
     Verify,
+    /// Waiting for leave to write to the disks (`convert --ask-before-commit`).
+    #[serde(rename = "commit-pending")]
+    CommitPending,
     /// Writing to the disks.
     Commit,
     /// Booting the proof.
