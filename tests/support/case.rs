@@ -4,6 +4,7 @@ use crate::cli::Cli;
 use crate::digest::sha256_of_file;
 use crate::guest::Guest;
 use crate::small::{Small, SmallDisk};
+use crate::windows::Windows;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,13 @@ impl Case {
         let made = small.build(dir.path(), edit);
         let disk = made.path.clone();
         (Self { dir, disk }, made)
+    }
+
+    /// A Windows guest; `edit` changes its mounted volume.
+    pub fn windows(windows: &Windows, edit: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = windows.build(dir.path(), edit);
+        Self { dir, disk }
     }
 
     /// The disk.

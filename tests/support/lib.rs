@@ -20,6 +20,7 @@ pub mod hive_bench;
 pub mod planted;
 pub mod small;
 pub mod tool;
+pub mod windows;
 
 use std::path::PathBuf;
 

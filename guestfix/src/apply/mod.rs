@@ -103,11 +103,12 @@ pub trait Hands {
     /// # Errors
     /// `hive-damaged` and the like; when the file is no longer what `before` says.
     fn edit_hive(&mut self, path: &GuestPath, before: &str, edits: &[Edit]) -> Result<bool>;
-    /// Places a file of the driver bundle whose SHA-256 must be `sha256`.
+    /// Places a file of the driver bundle, so many bytes long, whose SHA-256 must be `sha256`. What is
+    /// there already is replaced.
     ///
     /// # Errors
     /// When the bundle or the guest's filesystem refuses.
-    fn place(&mut self, path: &GuestPath, member: &str, sha256: &str) -> Result<bool>;
+    fn place(&mut self, path: &GuestPath, member: &str, len: u64, sha256: &str) -> Result<bool>;
     /// Writes what was collected; called once, after the last change.
     ///
     /// # Errors
@@ -273,8 +274,8 @@ fn execute(change: &Change, hands: &mut dyn Hands, ran: &mut Option<ProgramEnd>)
             path,
             member,
             sha256,
-            ..
-        } => hands.place(path, member, sha256),
+            len,
+        } => hands.place(path, member, *len, sha256),
         Action::RunGuest { argv, timeout_s } => program(ran.insert(hands.run(argv, *timeout_s)?)),
     }
 }
@@ -354,7 +355,7 @@ mod tests {
             self.calls.push(format!("edit-hive {path} {}", edits.len()));
             Ok(true)
         }
-        fn place(&mut self, path: &GuestPath, member: &str, _: &str) -> Result<bool> {
+        fn place(&mut self, path: &GuestPath, member: &str, _: u64, _: &str) -> Result<bool> {
             self.calls.push(format!("place {path} {member}"));
             Ok(true)
         }

@@ -198,6 +198,13 @@ pub struct Choices {
     /// Run this script once after the first boot; may be given several times, the order counts.
     #[arg(long, value_name = "SCRIPT", value_parser = choice::firstboot)]
     pub firstboot: Vec<FirstbootScript>,
+    /// Where a Windows guest's virtio drivers come from: a virtio-win ISO or directory. Without this
+    /// option $VIRTIO_WIN, and then /usr/share/virtio-win.
+    #[arg(long, value_name = "PATH")]
+    pub drivers: Option<PathBuf>,
+    /// Take drivers, too, that no catalogue of the bundle vouches for.
+    #[arg(long)]
+    pub allow_unsigned_drivers: bool,
     /// The disk bus that the VM will have. All of them will work; this one is recommended.
     #[arg(long, value_enum, default_value = "virtio")]
     pub bus: Bus,
@@ -215,6 +222,9 @@ impl Choices {
             vm: self.vm.clone(),
             guest_agent_packages: self.guest_agent_packages.clone(),
             firstboot: self.firstboot.clone(),
+            drivers: None,
+            allow_unsigned_drivers: self.allow_unsigned_drivers,
+            driver_bundle: self.drivers.clone(),
         }
     }
 }

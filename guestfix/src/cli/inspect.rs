@@ -10,6 +10,7 @@ use super::progress;
 use crate::error::Result;
 use crate::inspect::Facts;
 use crate::inspect::facts::{DriverAt, KernelFacts, VolumeFacts};
+use crate::inspect::windows::WindowsFacts;
 use crate::pipeline::{self, Context};
 use crate::report::text;
 
@@ -38,7 +39,10 @@ fn render(facts: &Facts) -> String {
         guest.pretty_name, guest.arch
     );
     volumes(&mut out, facts);
-    kernels(&mut out, &facts.kernels);
+    match &facts.windows {
+        Some(windows) => system(&mut out, windows),
+        None => kernels(&mut out, &facts.kernels),
+    }
     network(&mut out, facts);
     vmware(&mut out, facts);
     text::concerns(&mut out, &facts.concerns);
@@ -109,6 +113,41 @@ fn made_of(
         if parts.iter().any(|name| name == part) && complete {
             branch(out, facts, volume, depth, shown);
         }
+    }
+}
+
+fn system(out: &mut String, windows: &WindowsFacts) {
+    let _ = writeln!(out, "\nWindows");
+    let sets: Vec<String> = windows.control_set_keys().collect();
+    let clock = match windows.clock_is_utc {
+        true => "UTC",
+        false => "local time",
+    };
+    let zone = windows.time_zone.as_deref().unwrap_or("unknown");
+    for (what, value) in [
+        (
+            "version",
+            format!(
+                "{} build {}.{}",
+                windows.nt_version, windows.build, windows.revision
+            ),
+        ),
+        (
+            "edition",
+            format!("{} {}", windows.edition, windows.installation_type),
+        ),
+        (
+            "directory",
+            format!(
+                "{}{}",
+                windows.system_drive.as_deref().unwrap_or_default(),
+                windows.system_root
+            ),
+        ),
+        ("control sets", sets.join(", ")),
+        ("clock", format!("{clock}, time zone {zone}")),
+    ] {
+        let _ = writeln!(out, "  {what:12} {}", value.trim());
     }
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ext_super::{HAS_JOURNAL, RECOVER, SUPER, Super};
+use super::ntfs_log;
 use super::xfs_log::Log;
 use crate::error::Result;
 use crate::volume::Volume;
@@ -21,6 +22,9 @@ pub struct FsHealth {
     pub dirty: bool,
     /// The filesystem itself recorded errors.
     pub errors: bool,
+    /// A log is to be replayed that only the guest itself can replay (NTFS).
+    #[serde(default)]
+    pub unclean_log: bool,
     /// The guest's memory is saved on it (suspend to disk).
     pub hibernated: bool,
     /// The feature words in hexadecimal (`compat/incompat/ro_compat` for ext), which must not
@@ -64,6 +68,7 @@ fn ext(volume: &Volume) -> Result<FsHealth> {
     Ok(FsHealth {
         dirty: recover || unclean,
         errors: state & 2 != 0 || errors > 0,
+        unclean_log: false,
         hibernated: false,
         features: format!(
             "{compat:#x}/{:#x}/{:#x}",
@@ -114,21 +119,43 @@ fn fat(volume: &Volume) -> Result<Option<FsHealth>> {
     }))
 }
 
-/// The dirty flag of $Volume. Whether Windows is hibernated stands in its files.
+/// The dirty flag of $Volume, and whether the $LogFile is closed. Whether Windows is hibernated
+/// stands in its files.
 fn ntfs(volume: &Volume) -> Result<Option<FsHealth>> {
     let storage = volume.storage.as_ref();
-    let boot = read_head(storage, 512)?;
-    let Some((offset, len)) = Ntfs::parse(&boot).and_then(|ntfs| ntfs.place(3)) else {
+    let boot = Ntfs::parse(&read_head(storage, 512)?);
+    let Some((boot, (offset, len))) = boot.and_then(|ntfs| Some((ntfs, ntfs.place(3)?))) else {
         return Ok(None);
     };
     let record = read(storage, offset, len)?;
-    Ok(record
-        .and_then(|record| volume_flags(&record))
-        .map(|flags| FsHealth {
-            dirty: flags & 1 != 0,
-            detail: format!("volume flags {flags:#x}"),
-            ..FsHealth::default()
-        }))
+    let Some(flags) = record.and_then(|record| volume_flags(&record)) else {
+        return Ok(None);
+    };
+    let log = match log_place(&boot, volume) {
+        Some(place) => read(storage, place, ntfs_log::HEAD)?,
+        None => None,
+    };
+    let unclean_log = !log.is_some_and(|head| ntfs_log::is_clean(&head));
+    Ok(Some(FsHealth {
+        dirty: flags & 1 != 0 || unclean_log,
+        unclean_log,
+        detail: format!(
+            "volume flags {flags:#x}, log {}",
+            if unclean_log {
+                "to be replayed"
+            } else {
+                "closed"
+            }
+        ),
+        ..FsHealth::default()
+    }))
+}
+
+/// Where the $LogFile begins.
+fn log_place(ntfs: &Ntfs, volume: &Volume) -> Option<u64> {
+    let (offset, len) = ntfs.place(2)?;
+    let record = read(volume.storage.as_ref(), offset, len).ok().flatten()?;
+    ntfs.first_run(&record)
 }
 
 /// Version 5 has its feature words at 208 (compat), 212 (ro_compat), 216 (incompat), 220
@@ -256,11 +283,7 @@ fn ntfs_ranges(volume: &Volume) -> Ranges {
         ("boot sector", 0, 512),
         ("$MFT", ntfs.mft, ntfs.record.saturating_mul(4)),
     ];
-    let record = match ntfs.place(2) {
-        Some((offset, len)) => read(storage, offset, len).ok().flatten(),
-        None => None,
-    };
-    if let Some(place) = record.and_then(|r| ntfs.first_run(&r)) {
+    if let Some(place) = log_place(&ntfs, volume) {
         ranges.push(("$LogFile", place, 8192));
     }
     ranges

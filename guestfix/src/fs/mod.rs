@@ -16,6 +16,8 @@ pub mod fat;
 pub mod features;
 pub mod health;
 mod jbd2;
+pub mod ntfs;
+mod ntfs_log;
 pub mod path;
 pub mod tree;
 mod xfs_log;
@@ -88,6 +90,15 @@ pub trait GuestFs {
     /// `Corrupt` when the filesystem is damaged.
     fn lstat(&self, path: &GuestPath) -> Result<Option<Metadata>>;
 
+    /// The last component of a path that exists as it is stored, where lookups do not tell names
+    /// apart that the filesystem could store in another spelling: case, short names.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    fn stored_name(&self, _path: &GuestPath) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// A symlink's target bytes.
     ///
     /// # Errors
@@ -117,6 +128,7 @@ pub trait GuestFs {
 #[derive(Debug, Default, Clone)]
 pub struct MemoryFs {
     entries: BTreeMap<GuestPath, MemoryEntry>,
+    ignores_case: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -132,6 +144,21 @@ impl MemoryFs {
         let mut fs = Self::default();
         fs.entries.insert(GuestPath::root(), MemoryEntry::Dir);
         fs
+    }
+
+    /// Names that differ in case only are the same, as on NTFS.
+    #[must_use]
+    pub fn ignoring_case(mut self) -> Self {
+        self.ignores_case = true;
+        self
+    }
+
+    fn entry(&self, path: &GuestPath) -> Option<(&GuestPath, &MemoryEntry)> {
+        if !self.ignores_case {
+            return self.entries.get_key_value(path);
+        }
+        let mut entries = self.entries.iter();
+        entries.find(|(have, _)| have.as_bytes().eq_ignore_ascii_case(path.as_bytes()))
     }
 
     fn parents(&mut self, path: &GuestPath) {
@@ -183,7 +210,7 @@ impl GuestFs for MemoryFs {
     }
 
     fn lstat(&self, path: &GuestPath) -> Result<Option<Metadata>> {
-        Ok(self.entries.get(path).map(|entry| {
+        Ok(self.entry(path).map(|(_, entry)| {
             let (file_type, len, mode) = match entry {
                 MemoryEntry::Dir => (FileType::Dir, 4096, 0o755),
                 MemoryEntry::File { content, mode } => {
@@ -201,17 +228,22 @@ impl GuestFs for MemoryFs {
         }))
     }
 
+    fn stored_name(&self, path: &GuestPath) -> Result<Option<Vec<u8>>> {
+        let stored = self.entry(path).filter(|_| self.ignores_case);
+        Ok(stored.and_then(|(stored, _)| stored.file_name().map(<[u8]>::to_vec)))
+    }
+
     fn read_link(&self, path: &GuestPath) -> Result<Vec<u8>> {
-        match self.entries.get(path) {
+        match self.entry(path).map(|(_, entry)| entry) {
             Some(MemoryEntry::Symlink(target)) => Ok(target.clone()),
             _ => Err(not_a("symlink", path)),
         }
     }
 
     fn list(&self, path: &GuestPath) -> Result<Vec<Vec<u8>>> {
-        if !matches!(self.entries.get(path), Some(MemoryEntry::Dir)) {
+        let Some((path, MemoryEntry::Dir)) = self.entry(path) else {
             return Err(not_a("directory", path));
-        }
+        };
         Ok(self
             .entries
             .keys()
@@ -221,7 +253,7 @@ impl GuestFs for MemoryFs {
     }
 
     fn open(&self, path: &GuestPath) -> Result<Box<dyn ReadSeek + '_>> {
-        match self.entries.get(path) {
+        match self.entry(path).map(|(_, entry)| entry) {
             Some(MemoryEntry::File { content, .. }) => {
                 Ok(Box::new(std::io::Cursor::new(content.as_slice())))
             }

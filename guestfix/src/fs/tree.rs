@@ -102,7 +102,12 @@ impl Tree {
                 if !last && meta.file_type != FileType::Dir {
                     return Ok(None);
                 }
-                at = next;
+                // The root of a mount is a name of the filesystem around it.
+                let stored = match inner == GuestPath::root() {
+                    true => None,
+                    false => fs.stored_name(&inner)?,
+                };
+                at = stored.map_or(next, |stored| at.join(&stored));
                 continue;
             }
             links = links.saturating_add(1);

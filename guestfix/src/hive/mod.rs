@@ -79,6 +79,12 @@ impl Hive {
         log::open(bytes, logs, dirty)
     }
 
+    /// Whether the head of a hive's file (512 bytes of it) says that the last write ended well, so
+    /// that its logs do not matter.
+    pub fn is_clean(head: &[u8]) -> bool {
+        BaseBlock::read(head).is_some_and(|base| base.is_clean())
+    }
+
     /// Takes the bytes as they are, without looking at sequence numbers.
     fn parse(bytes: Vec<u8>) -> Result<Self> {
         let base = BaseBlock::read(&bytes).ok_or_else(|| {

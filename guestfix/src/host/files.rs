@@ -158,7 +158,7 @@ pub(super) fn write(
     path: &GuestPath,
     before: Option<&str>,
     content: &[u8],
-    new: NewFile,
+    new: Option<NewFile>,
 ) -> Result<Outcome> {
     let Some(mut old) = regular(tree, path, OFlags::RDONLY)? else {
         return match before {
@@ -184,21 +184,52 @@ pub(super) fn write(
     Ok(Outcome::Changed)
 }
 
-fn create(tree: BorrowedFd<'_>, path: &GuestPath, content: &[u8], new: NewFile) -> Result<Outcome> {
+fn create(
+    tree: BorrowedFd<'_>,
+    path: &GuestPath,
+    content: &[u8],
+    new: Option<NewFile>,
+) -> Result<Outcome> {
     let (dir, name) = parent(tree, path, true)?;
     let thawed = Thawed::new(dir.as_fd(), path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(not_made("making", path))?;
-    let (uid, gid) = (Uid::from_raw(new.uid), Gid::from_raw(new.gid));
-    rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("giving away", path))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(new.mode & 0o7777))
-        .map_err(failed("setting the mode of", path))?;
+    if let Some(new) = new {
+        let (uid, gid) = (Uid::from_raw(new.uid), Gid::from_raw(new.gid));
+        rustix::fs::fchown(&file, Some(uid), Some(gid)).map_err(failed("giving away", path))?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(new.mode & 0o7777))
+            .map_err(failed("setting the mode of", path))?;
+    }
     File::from(file)
         .write_all(content)
         .map_err(failed_io("writing", path))?;
     drop(thawed);
     Ok(Outcome::Changed)
+}
+
+/// Overwrites parts of a file in place, and sets its length; see
+/// [`super::mounter::MountRequest::Patch`].
+pub(super) fn patch(
+    tree: BorrowedFd<'_>,
+    path: &GuestPath,
+    len: u64,
+    parts: &[(u64, serde_bytes::ByteBuf)],
+) -> Result<Outcome> {
+    let file = regular(tree, path, OFlags::WRONLY)?.ok_or_else(|| changed(path, "it is gone"))?;
+    for (offset, part) in parts {
+        file.write_all_at(part, *offset)
+            .map_err(failed_io("writing", path))?;
+    }
+    let stat = rustix::fs::fstat(&file).map_err(failed("looking at", path))?;
+    let resized = u64::try_from(stat.st_size) != Ok(len);
+    if resized {
+        rustix::fs::ftruncate(&file, len).map_err(failed("setting the length of", path))?;
+    }
+    Ok(match resized || !parts.is_empty() {
+        true => Outcome::Changed,
+        false => Outcome::AlreadySo,
+    })
 }
 
 /// The directory that holds `path`, opened for reading, and the last component.

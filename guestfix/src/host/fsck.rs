@@ -60,6 +60,7 @@ fn command(fstype: &str) -> Option<(&'static [&'static str], &'static str)> {
         "xfs" => Some((&["xfs_repair", "-n"], "xfs_repair -n")),
         "btrfs" => Some((&["btrfs", "check", "--readonly"], "btrfs check --readonly")),
         "vfat" => Some((&["fsck.vfat", "-n"], "fsck.vfat -n")),
+        "ntfs" => Some((&["ntfsfix", "-n"], "ntfsfix -n")),
         _ => None,
     }
 }

@@ -28,6 +28,7 @@ pub mod loopdev;
 mod mount;
 pub mod mounter;
 mod namespace;
+pub mod ntfs3g;
 pub mod probe;
 pub mod qcow2;
 mod replace;

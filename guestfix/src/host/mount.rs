@@ -16,6 +16,7 @@ use super::fsck::{self, Opinion};
 use super::fsmount::{detached_mount, refuse_mounted_btrfs};
 use super::fuse::file_name;
 use super::loopdev::LoopDevice;
+use super::ntfs3g::Ntfs3g;
 use super::subvolumes;
 use crate::error::{Error, Result};
 use crate::fs::{GuestPath, Subvolume};
@@ -34,7 +35,26 @@ struct Mounted {
     read_only: bool,
     /// Held open since the mount, so that `syncfs` reports every error since then.
     root: Option<OwnedFd>,
-    device: LoopDevice,
+    below: Below,
+}
+
+/// What stands between a mount and its exported volume.
+#[derive(Debug)]
+enum Below {
+    /// A block device for a driver of the kernel's.
+    Loop(LoopDevice),
+    /// A process that serves the mount from the file itself.
+    Ntfs(Ntfs3g),
+}
+
+impl Below {
+    /// Waits until the last write has reached the file.
+    fn detach(self) -> Result<()> {
+        match self {
+            Self::Loop(device) => device.detach(PATIENCE),
+            Self::Ntfs(server) => server.finish(PATIENCE),
+        }
+    }
 }
 
 /// All mounted volumes of one guest. Lives in the mounter's own mount namespace, whose end
@@ -80,6 +100,13 @@ impl Mounts {
     /// Where the sandbox may build its root.
     pub(super) fn sandbox_dir(&self) -> PathBuf {
         self.dir.join("sandbox")
+    }
+
+    /// The guest's files get owners and rights from the directories they are made in: a new file's
+    /// are not set.
+    pub(super) fn inherits(&self) -> bool {
+        let ntfs = |mounted: &Mounted| matches!(mounted.below, Below::Ntfs(_));
+        self.volumes.iter().any(ntfs)
     }
 
     /// The guest's root directory.
@@ -228,14 +255,24 @@ impl Mounts {
         if fstype == "btrfs" {
             refuse_mounted_btrfs(&backing)?;
         }
-        let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), fixed)?;
-        let detached = detached_mount(device.path(), fstype, read_only, &backing)?;
-        drop(backing);
         let dir = self.dir.join("volumes").join(self.made.to_string());
         self.made = self.made.saturating_add(1);
         std::fs::create_dir(&dir).map_err(|e| Error::io("making a mount point", e))?;
-        attach(&detached, rustix::fs::CWD, &dir).map_err(|e| Error::io("attaching a mount", e))?;
-        drop(detached);
+        let below = match fstype {
+            "ntfs" => {
+                drop(backing);
+                let volume = self.dir.join("export").join(file_name(volume));
+                Below::Ntfs(Ntfs3g::mount(&volume, &dir)?)
+            }
+            _ => {
+                let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), fixed)?;
+                let detached = detached_mount(device.path(), fstype, read_only, &backing)?;
+                drop(backing);
+                attach(&detached, rustix::fs::CWD, &dir)
+                    .map_err(|e| Error::io("attaching a mount", e))?;
+                Below::Loop(device)
+            }
+        };
         let root = rustix::fs::open(
             &dir,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -247,7 +284,7 @@ impl Mounts {
             at: dir.clone(),
             read_only,
             root: Some(root),
-            device,
+            below,
         });
         self.volumes.last().map_or(Ok(()), Mounted::check_writable)
     }
@@ -348,7 +385,7 @@ impl Mounted {
             let _ = rustix::mount::unmount(&self.at, UnmountFlags::DETACH);
             return synced.and(unmounted);
         }
-        let detached = self.device.detach(PATIENCE);
+        let detached = self.below.detach();
         synced.and(detached)
     }
 }

@@ -97,6 +97,15 @@ pub enum MountRequest {
         /// 1 to 65536.
         align: u64,
     },
+    /// Overwrites parts of a file in place, and then sets its length.
+    Patch {
+        /// The file; a symlink is followed.
+        path: GuestPath,
+        /// Bytes that it has afterwards.
+        len: u64,
+        /// Where, and with what.
+        parts: Vec<(u64, ByteBuf)>,
+    },
     /// Removes a file or symlink, not a directory.
     Remove {
         /// The file; a symlink itself is removed.
@@ -180,7 +189,7 @@ pub enum MountRequest {
 pub enum MountReply {
     /// Done, with nothing to tell: Begin, Export, Mount, Sync, Unmount, Quit.
     Done,
-    /// To Write, Remove, RemoveDir, Symlink and Label.
+    /// To Write, Patch, Remove, RemoveDir, Symlink and Label.
     Outcome(Outcome),
     /// To Made.
     Made(Vec<Made>),
@@ -416,7 +425,8 @@ impl Mounter {
             MountRequest::Symlink { path, .. } => Some(path.clone()),
             _ => None,
         };
-        let reply = Self::file_of(tree, &mut self.made, request)?;
+        let inherits = mounts.is_some_and(Mounts::inherits);
+        let reply = Self::file_of(tree, &mut self.made, request, inherits)?;
         if reply == MountReply::Outcome(Outcome::Changed) {
             for path in missing.into_iter().chain(link) {
                 self.made.note(path, true);
@@ -429,6 +439,7 @@ impl Mounter {
         tree: BorrowedFd<'_>,
         made: &mut Register,
         request: MountRequest,
+        inherits: bool,
     ) -> Result<MountReply> {
         Ok(match request {
             MountRequest::Write {
@@ -439,7 +450,7 @@ impl Mounter {
                 uid,
                 gid,
             } => {
-                let new = NewFile { mode, uid, gid };
+                let new = (!inherits).then_some(NewFile { mode, uid, gid });
                 MountReply::Outcome(files::write(tree, &path, before.as_deref(), &content, new)?)
             }
             MountRequest::Append {
@@ -449,6 +460,9 @@ impl Mounter {
             } => MountReply::Appended {
                 len: files::append(tree, &path, &content, align)?,
             },
+            MountRequest::Patch { path, len, parts } => {
+                MountReply::Outcome(files::patch(tree, &path, len, &parts)?)
+            }
             MountRequest::Remove { path } => MountReply::Outcome(files::remove(tree, &path)?),
             MountRequest::RemoveDir { path } => {
                 MountReply::Outcome(files::remove_dir(tree, &path)?)

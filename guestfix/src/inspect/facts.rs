@@ -317,9 +317,23 @@ pub struct Sources {
     /// What each initramfs holds, by its path: what a new one in its place must hold too.
     #[serde(default)]
     pub listings: BTreeMap<String, InitramfsListing>,
+    /// Length and hash of files whose content travels no further, by the path the topic asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, FileDigest>,
     /// What was read of a Windows guest's registry.
     #[serde(default, skip_serializing_if = "super::registry::Registry::is_empty")]
     pub registry: super::registry::Registry,
+}
+
+/// A file by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Where it really lies: every symlink resolved.
+    pub real: GuestPath,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Bytes.
+    pub len: u64,
 }
 
 /// What an initramfs holds of what its boot depends on. Libraries are left out: they come with the
@@ -395,6 +409,7 @@ impl Sources {
             && self.links.is_empty()
             && self.splices.is_empty()
             && self.listings.is_empty()
+            && self.digests.is_empty()
             && self.registry.is_empty()
     }
 

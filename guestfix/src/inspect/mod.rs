@@ -6,6 +6,8 @@ mod boot_disk;
 pub mod efi;
 pub mod facts;
 mod firmware;
+pub mod gather;
+mod microsoft;
 mod mounts;
 mod opened;
 pub mod registry;
@@ -76,6 +78,11 @@ pub trait Recognise {
     /// # Errors
     /// `Corrupt` when the filesystem is damaged.
     fn mount_table(&self, tree: &Tree) -> Result<Vec<TableEntry>>;
+
+    /// Where an EFI system partition is read that the guest's table does not mount.
+    fn esp_at(&self) -> &'static str {
+        "/boot/efi"
+    }
 
     /// Fills in everything about the operating system: guest, kernels, network, VMware traces,
     /// sources, concerns. `facts` comes with disks, volumes, firmware, root and mounts filled in.
@@ -160,6 +167,7 @@ pub fn inspect(
     concerns.extend(missing);
     concerns.extend(renamed);
     concerns.extend(opened::concerns(&all));
+    concerns.extend(microsoft::concerns(&all.volumes));
     let volumes = all.volumes;
     concerns.extend(state::concerns(&layouts, &volumes, &mounts)?);
     let reader = tree.reader();

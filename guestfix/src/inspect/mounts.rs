@@ -10,9 +10,6 @@ use crate::error::{Error, Result};
 use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
 use crate::volume::{Assembled, Unopened, Volume};
 
-/// Where an EFI system partition is read that the guest's table does not mount.
-const ESP: &str = "/boot/efi";
-
 /// Type of the partition of boot entries (Boot Loader Specification, "XBOOTLDR").
 const XBOOTLDR: &str = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
 
@@ -67,8 +64,11 @@ pub(super) fn mount_all(
             Err(error) => concerns.push(unreadable(&at, &error)),
         }
     }
-    concerns.extend(mount_entries(volumes, opener, &mut tree, &mut mounts)?);
-    concerns.extend(mount_esp(volumes, opener, &mut tree, &mut mounts));
+    if root.family.family() == "linux" {
+        concerns.extend(mount_entries(volumes, opener, &mut tree, &mut mounts)?);
+    }
+    let esp = GuestPath::new(root.family.esp_at());
+    concerns.extend(mount_esp(volumes, esp, opener, &mut tree, &mut mounts));
     let facts = mounts
         .iter()
         .map(|mount| facts_of(&tree, mount))
@@ -129,12 +129,12 @@ fn mount_entries(
 /// Firmware reads the EFI system partition whether the guest mounts it or not.
 fn mount_esp(
     volumes: &[Volume],
+    at: GuestPath,
     opener: &dyn Opener,
     tree: &mut Tree,
     mounts: &mut Vec<Mount>,
 ) -> Option<Concern> {
     let volume = volumes.iter().find(|volume| is_esp(volume))?;
-    let at = GuestPath::new(ESP);
     if is_taken(mounts, volume, &at) || volume.content.kind != "vfat" {
         return None;
     }

@@ -258,6 +258,9 @@ fn no_root(
     if !unread.is_empty() {
         return unread.swap_remove(0);
     }
+    if let Some(error) = super::microsoft::no_root(all) {
+        return error;
+    }
     let seen: Vec<String> = all
         .volumes
         .iter()

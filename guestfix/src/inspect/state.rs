@@ -63,6 +63,7 @@ pub(super) fn concerns(
                     volume.name, mount.at, state.detail
                 ),
             )),
+            Some(mount) if volume.content.kind == "ntfs" => out.extend(ntfs(mount, &state)),
             Some(mount) if state.dirty => out.push(Concern::warning(
                 "filesystem-dirty",
                 format!(
@@ -85,4 +86,29 @@ pub(super) fn concerns(
         }
     }
     Ok(out)
+}
+
+/// Only Windows replays its own log; what the dirty flag asks for it does at its next start.
+fn ntfs(mount: &MountFacts, state: &health::FsHealth) -> Option<Concern> {
+    let (volume, at) = (&mount.volume, &mount.at);
+    if state.unclean_log {
+        return Some(Concern::critical(
+            "ntfs-log",
+            format!(
+                "{volume} ({at}) was copied from a running, crashed or fast-started guest: {}. Its \
+                 log can only be replayed by Windows: start the guest once and shut it down \
+                 properly (shutdown /s /t 0)",
+                state.detail
+            ),
+        ));
+    }
+    state.dirty.then(|| {
+        Concern::warning(
+            "filesystem-dirty",
+            format!(
+                "{volume} ({at}) asks for a check ({}): Windows makes one at its next start",
+                state.detail
+            ),
+        )
+    })
 }

@@ -15,7 +15,6 @@ pub mod crypttab;
 pub mod devices;
 pub mod firstboot;
 pub mod fstab;
-mod gather;
 pub mod guest_agent;
 pub mod ini;
 pub mod init;
@@ -37,7 +36,7 @@ mod fixture;
 #[cfg(test)]
 mod golden_tests;
 
-use gather::Gatherer;
+use crate::inspect::gather::{self, Gatherer};
 
 /// What is decided about, in the order in which it is.
 const TOPICS: &[&str] = &[

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::bundle::Drivers;
 use super::disks::{Disks, Writable};
-use super::hands::MountedGuest;
+use super::hands::{MountedGuest, Prepared};
 use super::opinions::Opinions;
 use super::progress::Stage;
 use super::session::{Seen, Session};
@@ -56,10 +57,12 @@ pub fn convert(
         .step(Stage::Inspect, "reading the guest", 0, 0);
     let facts = session.inspect(options.policy.root.as_deref())?;
     timings.inspect = millis(start);
+    refuse(&facts)?;
 
     let step = Instant::now();
     context.progress.step(Stage::Plan, "deciding", 0, 0);
-    let plan = session.plan(&options.policy, options.bus)?;
+    let (drivers, policy) = Drivers::pick(&facts, &options.policy)?;
+    let plan = session.plan(&policy, options.bus)?;
     if let Some(reviewed) = &options.reviewed {
         same_as_reviewed(&plan, reviewed)?;
     }
@@ -70,7 +73,7 @@ pub fn convert(
     let mut applied = if hopeless {
         skipped(&plan)
     } else {
-        apply_plan(context, &mut session, &facts, (&plan, &options.policy))?
+        apply_plan(context, &mut session, &facts, (&plan, &policy, &drivers))?
     };
     timings.apply = millis(step);
     applied.changes.extend(settled(&facts, &plan)?);
@@ -130,23 +133,41 @@ pub fn convert(
     })
 }
 
+/// States of a Windows guest in which its files are not what it will see when it goes on.
+const REFUSED: [&str; 2] = ["hibernated", "ntfs-log"];
+
+fn refuse(facts: &Facts) -> Result<()> {
+    let mut concerns = facts.concerns.iter().filter(|_| facts.windows.is_some());
+    match concerns.find(|concern| REFUSED.contains(&concern.id.as_str())) {
+        Some(concern) => Err(Error::refused(&concern.id, &concern.message)),
+        None => Ok(()),
+    }
+}
+
 /// Mounts the guest over the overlay, makes the changes and unmounts it. A plan without changes
 /// mounts nothing: even a mount writes.
 fn apply_plan(
     context: &Context<'_>,
     session: &mut Session,
     facts: &Facts,
-    (plan, policy): (&Plan, &Policy),
+    (plan, policy, drivers): (&Plan, &Policy, &Drivers),
 ) -> Result<Applied> {
     if plan.changes.is_empty() {
         return Ok(Applied::default());
     }
-    let archives = session.archives(plan)?;
+    let mut made = Prepared {
+        archives: session.archives(plan)?,
+        hives: session.hives(plan)?,
+        ..Prepared::default()
+    };
+    if facts.windows.is_some() {
+        made.spelling = session.spelling(plan)?;
+    }
     session.mount_guest(facts)?;
     let total = plan.changes.len() as u64;
     let mut done = 0_u64;
     let packages = policy.guest_agent_packages.as_ref();
-    let mut hands = MountedGuest::new(session, facts, archives, packages);
+    let mut hands = MountedGuest::new(session, facts, made, packages, drivers);
     let result = apply::apply(plan, &mut hands, &mut |change| {
         let what = format!("{} {}", change.kind, change.path);
         context.progress.step(Stage::Apply, &what, done, total);

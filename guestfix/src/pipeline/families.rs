@@ -6,6 +6,7 @@ use crate::inspect::Recognise;
 use crate::linux::{self, Linux};
 use crate::plan::Propose;
 use crate::verify::Check;
+use crate::windows::{self, Windows};
 
 /// One operating-system family: what its room contributes to each stage.
 #[derive(Clone, Copy)]
@@ -27,11 +28,18 @@ impl std::fmt::Debug for Family {
 }
 
 /// Every family, in the order in which a filesystem is asked.
-pub const FAMILIES: &[Family] = &[Family {
-    recognise: &Linux,
-    propose: &Linux,
-    checks: linux::checks,
-}];
+pub const FAMILIES: &[Family] = &[
+    Family {
+        recognise: &Linux,
+        propose: &Linux,
+        checks: linux::checks,
+    },
+    Family {
+        recognise: &Windows,
+        propose: &Windows,
+        checks: windows::checks,
+    },
+];
 
 /// The family of that name.
 ///

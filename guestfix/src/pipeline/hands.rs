@@ -6,6 +6,8 @@ use std::io::Read;
 
 use serde_bytes::ByteBuf;
 
+use super::bundle::Drivers;
+use super::hives::EditedHive;
 use super::protocol::FatChange;
 use super::session::Session;
 use crate::apply::{Hands, ProgramEnd};
@@ -27,22 +29,36 @@ const PART: u64 = 8 << 20;
 /// A package of the agent has 1 MiB.
 const MAX_PACKAGE: u64 = 64 << 20;
 
-/// The guest's hands: the mounter's, and the worker's own for files of FAT volumes. With them the
-/// archives that were built beforehand.
+/// The guest's hands: the mounter's, and the worker's own for files of FAT volumes. With them what
+/// was made beforehand.
 pub(super) struct MountedGuest<'a> {
     session: &'a mut Session,
-    archives: BTreeMap<GuestPath, Vec<u8>>,
     /// Every mount point with its volume, where that one is FAT, the longest first.
     places: Vec<(GuestPath, Option<String>)>,
     packages: Option<&'a AgentPackages>,
+    drivers: &'a Drivers,
+    made: Prepared,
+}
+
+/// What was made of a plan before the guest was mounted, while its files lay as the reader found
+/// them.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Archives, by the initramfs that they are appended to.
+    pub(super) archives: BTreeMap<GuestPath, Vec<u8>>,
+    /// Edited hives, by their files.
+    pub(super) hives: BTreeMap<GuestPath, EditedHive>,
+    /// Paths as the guest's filesystem spells them; those not here are spelled right.
+    pub(super) spelling: BTreeMap<GuestPath, GuestPath>,
 }
 
 impl<'a> MountedGuest<'a> {
     pub(super) fn new(
         session: &'a mut Session,
         facts: &Facts,
-        archives: BTreeMap<GuestPath, Vec<u8>>,
+        made: Prepared,
         packages: Option<&'a AgentPackages>,
+        drivers: &'a Drivers,
     ) -> Self {
         let place = |mount: &MountFacts| {
             let fat = super::session::is_fat(facts, mount).then(|| mount.volume.clone());
@@ -52,9 +68,10 @@ impl<'a> MountedGuest<'a> {
         places.sort_by_key(|(at, _)| std::cmp::Reverse(at.as_bytes().len()));
         Self {
             session,
-            archives,
             places,
             packages,
+            drivers,
+            made,
         }
     }
 
@@ -63,6 +80,11 @@ impl<'a> MountedGuest<'a> {
         let mut places = self.places.iter();
         let (rest, volume) = places.find_map(|(at, fat)| Some((path.below(at)?, fat)))?;
         Some((volume.clone()?, rest))
+    }
+
+    /// A path as the guest's filesystem spells it.
+    fn spelled(&self, path: &GuestPath) -> GuestPath {
+        self.made.spelling.get(path).unwrap_or(path).clone()
     }
 
     fn outcome(&mut self, request: MountRequest) -> Result<bool> {
@@ -79,6 +101,7 @@ impl<'a> MountedGuest<'a> {
         content: Vec<u8>,
         attrs: Attrs,
     ) -> Result<bool> {
+        let path = &self.spelled(path);
         if let Some((volume, path)) = self.on_fat(path) {
             let change = FatChange::Write {
                 path,
@@ -99,6 +122,7 @@ impl<'a> MountedGuest<'a> {
 
     /// A file's content, wherever it lies.
     fn content(&mut self, path: &GuestPath) -> Result<Vec<u8>> {
+        let path = &self.spelled(path);
         if let Some((volume, path)) = self.on_fat(path) {
             return self.session.read_fat(volume, path);
         }
@@ -167,6 +191,7 @@ impl Hands for MountedGuest<'_> {
     }
 
     fn remove(&mut self, path: &GuestPath) -> Result<bool> {
+        let path = &self.spelled(path);
         if let Some((volume, path)) = self.on_fat(path) {
             return self.session.change_fat(volume, FatChange::Remove { path });
         }
@@ -174,18 +199,20 @@ impl Hands for MountedGuest<'_> {
     }
 
     fn remove_dir(&mut self, path: &GuestPath) -> Result<bool> {
-        self.outcome(MountRequest::RemoveDir { path: path.clone() })
+        let path = self.spelled(path);
+        self.outcome(MountRequest::RemoveDir { path })
     }
 
     fn symlink(&mut self, path: &GuestPath, target: &str) -> Result<bool> {
         self.outcome(MountRequest::Symlink {
-            path: path.clone(),
+            path: self.spelled(path),
             target: target.to_owned(),
         })
     }
 
     fn append_archive(&mut self, path: &GuestPath, _: &[Member]) -> Result<bool> {
         let content = self
+            .made
             .archives
             .remove(path)
             .ok_or_else(|| Error::internal(format!("no archive was built for {path}")))?;
@@ -205,20 +232,30 @@ impl Hands for MountedGuest<'_> {
     }
 
     fn edit_hive(&mut self, path: &GuestPath, _: &str, _: &[Edit]) -> Result<bool> {
-        Err(Error::unsupported(
-            "no-hive-hands",
-            format!("{path} cannot be edited yet"),
-        ))
+        let hive = self.made.hives.get_mut(path);
+        let changed = hive.and_then(|hive| hive.changed.pop_front());
+        changed.ok_or_else(|| Error::internal(format!("no edit was prepared for {path}")))
     }
 
-    fn place(&mut self, path: &GuestPath, _: &str, _: &str) -> Result<bool> {
-        Err(Error::unsupported(
-            "no-bundle-hands",
-            format!("{path} cannot be placed yet"),
-        ))
+    /// A file that is there is not overwritten: it may be one that Windows keeps compressed in a
+    /// form that ntfs-3g does not write, or have other names, by which it belongs to others.
+    fn place(&mut self, path: &GuestPath, member: &str, len: u64, sha256: &str) -> Result<bool> {
+        let content = self.drivers.read(member, len, sha256)?;
+        self.remove(path)?;
+        self.set(path, None, content, Attrs::FILE)
     }
 
     fn finish(&mut self) -> Result<()> {
+        for (path, hive) in std::mem::take(&mut self.made.hives) {
+            let len = hive.len;
+            let patch = |path: GuestPath, len, parts| MountRequest::Patch { path, len, parts };
+            for part in hive.parts {
+                self.outcome(patch(path.clone(), len, vec![part]))?;
+            }
+            for log in hive.logs {
+                self.outcome(patch(log, 0, Vec::new()))?;
+            }
+        }
         Ok(())
     }
 

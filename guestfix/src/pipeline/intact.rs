@@ -68,6 +68,7 @@ mod tests {
             dirty,
             errors: false,
             hibernated: false,
+            unclean_log: false,
             features: features.to_owned(),
             detail: String::new(),
         };

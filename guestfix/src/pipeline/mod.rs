@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The recipe, readable from top to bottom: what each verb does with the rooms, in which order.
 
+mod bundle;
 mod convert;
 mod disks;
 mod esp;
 mod families;
 mod hands;
 mod hive;
+mod hives;
 mod intact;
 mod labels;
 mod opening;
@@ -31,6 +33,7 @@ pub use opening::{KeyFile, OpeningChoice};
 pub use proof::{BootOptions, boot};
 pub use undo::{RecoverReport, UndoReport, recover, undo};
 
+use self::bundle::Drivers;
 use self::disks::Disks;
 use self::progress::{Progress, Stage};
 use self::session::Session;
@@ -104,7 +107,9 @@ pub fn plan(
             .step(Stage::Inspect, "reading the guest", 0, 0);
         let facts = session.inspect(policy.root.as_deref())?;
         context.progress.step(Stage::Plan, "deciding", 0, 0);
-        Ok((facts, session.plan(policy, bus)?))
+        let (_, policy) = Drivers::pick(&facts, policy)?;
+        let plan = session.plan(&policy, bus)?;
+        Ok((facts, plan))
     })
 }
 
@@ -154,7 +159,11 @@ fn examine(
         let facts = session.inspect(policy.root.as_deref())?;
         timings.inspect = millis(start);
         let planning = Instant::now();
-        let plan = session.plan(policy, bus)?;
+        let policy = match verb {
+            "doctor" => Drivers::pick(&facts, policy)?.1,
+            _ => policy.clone(),
+        };
+        let plan = session.plan(&policy, bus)?;
         timings.plan = millis(planning);
         let checking = Instant::now();
         context

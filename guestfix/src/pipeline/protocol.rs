@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the supervisor asks of the worker, and what it gets back: a closed list of serde values.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::hives::EditedHive;
 use crate::error::Error;
 use crate::fs::{FileType, GuestPath};
+use crate::hive::script::Edit;
 use crate::host::mounter::{MountReply, MountRequest};
 use crate::inspect::Facts;
 use crate::linux::selinux::contexts::Label;
@@ -98,6 +102,17 @@ pub(super) enum Order {
         /// What it holds.
         members: Vec<Member>,
     },
+    /// Edits a hive in memory.
+    Hive {
+        /// The hive's file.
+        path: GuestPath,
+        /// SHA-256 that it must have.
+        before: String,
+        /// What is to become of it, in order.
+        scripts: Vec<Vec<Edit>>,
+    },
+    /// Says how the guest's filesystems spell paths.
+    Spell(Vec<GuestPath>),
     /// Says which SELinux labels paths get, by the facts of the guest as it was.
     Labels(Vec<(GuestPath, FileType)>),
     /// Changes a file of a FAT volume; paths are the volume's own.
@@ -197,6 +212,10 @@ pub(super) enum Answer {
     Plan(Box<Plan>),
     /// The archive's bytes.
     Archive(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// What becomes of a hive.
+    Hive(EditedHive),
+    /// Each path as it is spelled.
+    Spelled(BTreeMap<GuestPath, GuestPath>),
     /// The labels, in the order asked.
     Labels(Vec<Label>),
     /// Whether a FAT volume was changed.

@@ -14,6 +14,7 @@ use super::protocol::{Answer, Ask, Order, Told};
 use crate::error::{Error, Result};
 use crate::fs::ext4::Ext4;
 use crate::fs::fat::Fat;
+use crate::fs::ntfs::Ntfs;
 use crate::fs::{FileType, GuestFs, GuestPath, Metadata, ReadSeek, Space, Subvolume};
 use crate::host::channel::Channel;
 use crate::host::fuse::file_name;
@@ -58,6 +59,7 @@ impl Opener for Remote {
                 }
                 Err(error) => Err(error),
             },
+            "ntfs" => Ok(Some(Box::new(Ntfs::load(Arc::clone(&volume.storage))?))),
             "vfat" => Ok(Some(Box::new(Fat::load(Arc::clone(&volume.storage))?))),
             "xfs" | "btrfs" => self.mounted(volume, from, None).map(Some),
             _ => Ok(None),

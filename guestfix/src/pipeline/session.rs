@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_bytes::ByteBuf;
 
 use super::disks::Disks;
+use super::hives::{self, EditedHive};
 use super::opening::{self, OpeningChoice};
 use super::opinions::{self, Opinions};
 use super::process::Process;
@@ -222,6 +223,32 @@ impl Session {
             }
         }
         Ok(built)
+    }
+
+    /// Edits the hives of a plan in the worker's memory, before the guest is mounted, one after the
+    /// other: each has tens of MiB.
+    pub(super) fn hives(&mut self, plan: &Plan) -> Result<BTreeMap<GuestPath, EditedHive>> {
+        let mut edited = BTreeMap::new();
+        for (path, (before, scripts)) in hives::scripts(plan) {
+            let order = Order::Hive {
+                path: path.clone(),
+                before,
+                scripts,
+            };
+            match self.order(&order)? {
+                Answer::Hive(hive) => edited.insert(path, hive),
+                _ => return Err(unexpected("hive")),
+            };
+        }
+        Ok(edited)
+    }
+
+    /// How the guest's filesystems spell the paths of a plan.
+    pub(super) fn spelling(&mut self, plan: &Plan) -> Result<BTreeMap<GuestPath, GuestPath>> {
+        match self.order(&Order::Spell(hives::paths(plan)))? {
+            Answer::Spelled(spelled) => Ok(spelled),
+            _ => Err(unexpected("spell")),
+        }
     }
 
     /// Starts the mounter and connects it with the worker.

@@ -11,7 +11,7 @@ use super::families::{self, FAMILIES};
 use super::intact::Heads;
 use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
 use super::remote::Remote;
-use super::{esp, opening};
+use super::{esp, hives, opening};
 use crate::disk::{self, Overlay, Raw, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
@@ -105,6 +105,17 @@ impl Worker {
                 &path,
                 &members,
             )?)),
+            Order::Hive {
+                path,
+                before,
+                scripts,
+            } => {
+                let tree = &self.inspected()?.tree;
+                hives::edited(tree, &path, &before, &scripts).map(Answer::Hive)
+            }
+            Order::Spell(paths) => {
+                hives::spelled(&self.inspected()?.tree, paths).map(Answer::Spelled)
+            }
             Order::Labels(paths) => {
                 let sources = &self.inspected()?.facts.sources;
                 Ok(Answer::Labels(selinux::labels(sources, &paths)))

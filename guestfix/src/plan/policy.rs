@@ -76,4 +76,13 @@ pub struct Policy {
     /// `--firstboot`, in the order given.
     #[serde(default)]
     pub firstboot: Vec<FirstbootScript>,
+    /// What was picked from the bundle of `--drivers` for this guest; Windows only.
+    #[serde(default)]
+    pub drivers: Option<drivers::Picks>,
+    /// `--allow-unsigned-drivers`.
+    #[serde(default)]
+    pub allow_unsigned_drivers: bool,
+    /// `--drivers`: where the bundle is, on this machine.
+    #[serde(default)]
+    pub driver_bundle: Option<PathBuf>,
 }

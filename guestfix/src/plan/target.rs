@@ -55,8 +55,22 @@ impl Target {
             }
             .to_owned(),
             secure_boot: facts.efi.as_ref().is_some_and(|efi| efi.signed),
-            tpm: false,
-            clock: "utc".to_owned(),
+            tpm: wants_tpm(facts),
+            clock: clock(facts).to_owned(),
         }
     }
+}
+
+/// Windows keeps local time in the hardware clock unless it was told otherwise.
+fn clock(facts: &Facts) -> &'static str {
+    match &facts.windows {
+        Some(windows) if !windows.clock_is_utc => "localtime",
+        _ => "utc",
+    }
+}
+
+/// The first Windows that demands a TPM is 11 (build 22000); its servers do not.
+fn wants_tpm(facts: &Facts) -> bool {
+    let windows = facts.windows.as_ref();
+    windows.is_some_and(|windows| windows.build >= 22_000 && windows.product_type == "WinNT")
 }

@@ -1,5 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Windows guests. One topic per file, each with the same public functions in the same order:
-//! `gather` (which keys of the registry it decides upon), `propose` (facts to changes), `check`
-//! (re-read facts to a finding).
+//! `gather` (which keys of the registry and which files it decides upon), `propose` (facts to
+//! changes), `check` (re-read facts to a finding).
 #![deny(clippy::arithmetic_side_effects)]
+
+use crate::error::Result;
+use crate::fs::Tree;
+use crate::inspect::{Facts, Recognise, TableEntry};
+use crate::plan::{Policy, Proposal, Propose, Target};
+use crate::verify::Check;
+
+pub mod efi;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod gather;
+pub mod health;
+mod pe;
+pub mod release;
+
+use gather::{Gatherer, HIVES};
+
+/// Where the EFI system partition stands in the tree; Windows itself gives it no letter.
+pub const ESP_AT: &str = "/$ESP";
+
+/// What is decided about, in the order in which it is.
+const TOPICS: &[&str] = &[efi::TOPIC];
+
+/// What each topic reads. Called once for every hive, in the order of [`HIVES`].
+const GATHER: &[fn(&mut Gatherer<'_>) -> Result<()>] = &[release::gather, health::gather];
+
+/// What each topic proposes, in the order in which it is done.
+const PROPOSE: &[fn(&Facts, &Target, &Policy) -> Proposal] =
+    &[release::propose, health::propose, efi::propose];
+
+/// What each topic checks.
+const CHECKS: &[&[Check]] = &[release::CHECKS, health::CHECKS, efi::CHECKS];
+
+/// The Windows family.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Windows;
+
+impl Recognise for Windows {
+    fn family(&self) -> &'static str {
+        "windows"
+    }
+
+    fn recognise(&self, tree: &Tree) -> Result<bool> {
+        Ok(release::system_root(tree)?.is_some())
+    }
+
+    fn title(&self, tree: &Tree) -> Result<String> {
+        release::title(tree)
+    }
+
+    fn mount_table(&self, _: &Tree) -> Result<Vec<TableEntry>> {
+        Ok(Vec::new())
+    }
+
+    fn esp_at(&self) -> &'static str {
+        ESP_AT
+    }
+
+    fn gather(&self, tree: &Tree, facts: &mut Facts) -> Result<()> {
+        let mut gather = Gatherer::new(tree, facts)?;
+        for hive in HIVES {
+            gather.open(hive)?;
+            for topic in GATHER {
+                topic(&mut gather)?;
+            }
+        }
+        let gathered = gather.close();
+        facts.concerns.extend(gathered.concerns);
+        facts.sources = gathered.sources;
+        release::fill(tree, &gathered.system_root, facts)?;
+        facts.efi = efi::facts(tree, facts)?;
+        Ok(())
+    }
+}
+
+impl Propose for Windows {
+    fn family(&self) -> &'static str {
+        "windows"
+    }
+
+    fn topics(&self) -> &'static [&'static str] {
+        TOPICS
+    }
+
+    fn propose(&self, facts: &Facts, target: &Target, policy: &Policy) -> Proposal {
+        let mut out = Proposal::default();
+        for propose in PROPOSE {
+            out.extend(propose(facts, target, policy));
+        }
+        out
+    }
+}
+
+/// Every check of this family.
+pub fn checks() -> Vec<Check> {
+    CHECKS.concat()
+}

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reading the guest's files into [`Sources`]. Topics name what they need; a file that cannot be
-//! read as text becomes a concern, so that one odd file never ends a conversion.
+//! Reading the guest's files into [`Sources`]. The topics of the OS rooms name what they need; a file
+//! that cannot be read as text becomes a concern, so that one odd file never ends a conversion.
 
+use std::io::Read;
+
+use super::facts::{Concern, FileDigest, SourceFile, Sources};
 use crate::error::{Error, Result};
 use crate::fs::{GuestPath, Tree};
-use crate::inspect::facts::{Concern, SourceFile, Sources};
 
 /// A directory that lists more names than this is no configuration directory.
 const MAX_NAMES: usize = 10_000;
+
+/// A driver or loader larger than this is none.
+const MAX_DIGESTED: u64 = 64 << 20;
 
 /// Collects sources from a tree.
 #[derive(Debug)]
@@ -146,6 +151,43 @@ impl<'a> Gatherer<'a> {
             self.sources.dirs.entry(path.to_owned()).or_default();
         }
         Ok(())
+    }
+
+    /// Records length and SHA-256 of a file whose content is of no further interest.
+    ///
+    /// # Errors
+    /// `Corrupt` when the filesystem is damaged.
+    pub fn digest(&mut self, path: &str) -> Result<()> {
+        if self.sources.digests.contains_key(path) {
+            return Ok(());
+        }
+        match self.digested(path) {
+            Ok(Some(digest)) => {
+                self.sources.digests.insert(path.to_owned(), digest);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => self.tolerate(path, error),
+        }
+    }
+
+    fn digested(&self, path: &str) -> Result<Option<FileDigest>> {
+        let Some(real) = self.tree.resolve(&path.into())? else {
+            return Ok(None);
+        };
+        let Some(file) = self.tree.open(&real)? else {
+            return Ok(None);
+        };
+        let (sha256, len) =
+            crate::digest::sha256_of(&mut file.take(MAX_DIGESTED.saturating_add(1)))
+                .map_err(|e| Error::corrupt("unreadable", format!("reading {path}")).because(e))?;
+        if len > MAX_DIGESTED {
+            return Err(Error::unsupported(
+                "file-too-large",
+                format!("{path} is larger than {MAX_DIGESTED} bytes"),
+            ));
+        }
+        Ok(Some(FileDigest { real, sha256, len }))
     }
 
     /// True when the path leads to something.
