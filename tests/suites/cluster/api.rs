@@ -58,7 +58,7 @@ fn a_spec_that_makes_no_sense_is_refused() {
     );
     let nothing = json!({"metadata": {"name": "nothing"}, "spec": {"mode": "Convert"},
         "apiVersion": "guestfix.io/v1alpha1", "kind": "GuestConversion"});
-    invalid(make(nothing), "virtualMachineRef, disks or both");
+    invalid(make(nothing), "every other mode names virtualMachineRef");
 }
 
 #[test]

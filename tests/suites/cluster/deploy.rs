@@ -98,27 +98,22 @@ fn after_uninstalling_pods_are_made_as_before() {
     let refused = admin.create(&pods(&space), &pod("a", &["root"]));
     assert_eq!(refused.unwrap_err().code, 403);
 
-    // The order that the documentation gives: what refuses goes before what it reads.
-    for what in [
-        "validatingadmissionpolicybindings",
-        "validatingadmissionpolicies",
-        "crds",
-    ] {
-        let ran = admin.kubectl(&["delete", what, "-l", "app.kubernetes.io/name=guestfix"]);
-        assert!(ran.status.success(), "{ran:?}");
-    }
-    for name in ["guestconversions", "guestconversionprofiles"] {
-        let ran = admin.kubectl(&[
-            "delete",
-            "--ignore-not-found",
-            "crd",
-            &format!("{name}.guestfix.io"),
-        ]);
-        assert!(ran.status.success(), "{ran:?}");
-    }
+    // As docs/deploy.md says.
     let base = manifests().join("base");
-    let ran = admin.kubectl(&["delete", "--ignore-not-found", "-k", base.to_str().unwrap()]);
-    assert!(ran.status.success(), "{ran:?}");
+    let steps: [&[&str]; 3] = [
+        &["delete", "gconv", "--all", "--all-namespaces"],
+        &[
+            "delete",
+            "validatingadmissionpolicybinding",
+            "-l",
+            "app.kubernetes.io/name=guestfix",
+        ],
+        &["delete", "--ignore-not-found", "-k", base.to_str().unwrap()],
+    ];
+    for step in steps {
+        let ran = admin.kubectl(step);
+        assert!(ran.status.success(), "{step:?}: {ran:?}");
+    }
     cluster.soon(|| admin.create(&pods(&space), &pod("a", &["root"])));
     admin.create(&pods("default"), &pod("b", &["any"])).unwrap();
 }

@@ -43,8 +43,13 @@ fn nobody_gets_into_a_holder_pod() {
         let tried = tenant.request("POST", &format!("{one}/{door}"), None);
         forbidden(tried, "lets nobody in");
     }
-    let debugger = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "debug"}]}});
-    let tried = tenant.request(
+    let unprivileged =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let debugger = json!({"spec": {"ephemeralContainers": [
+        {"name": "debug", "image": "debug", "securityContext": unprivileged},
+    ]}});
+    // Also not the cluster's administrator, whom no role keeps from it.
+    let tried = cluster.admin().request(
         "PATCH",
         &format!("{one}/ephemeralcontainers"),
         Some(("application/strategic-merge-patch+json", &debugger)),

@@ -83,11 +83,11 @@ fn a_node_agent_reports_on_its_own_nodes_conversions_only() {
     assign(&space, "theirs", json!({"nodeName": "node-b"}));
 
     let node = cluster.node_account("node-a");
-    let progress = json!({"phase": "Inspecting"});
+    let progress = json!({"phase": "Running"});
     report(&node, &space, "mine", progress.clone()).unwrap();
     let merged = node.merge(
         &format!("{}/mine/status", conversions(&space)),
-        &json!({"status": {"phase": "Planning"}}),
+        &json!({"status": {"phase": "Committing"}}),
     );
     merged.unwrap();
     for name in ["theirs", "nobodys"] {

@@ -64,6 +64,16 @@ impl Cluster {
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/guestconversions.guestfix.io";
         self.admin()
             .wait(crd, MINUTE, |answer| has_condition(answer, "Established"));
+        // A kind that was made a moment ago is not served at once.
+        for kind in [
+            "guestfix.io/v1alpha1/guestconversions",
+            "guestfix.io/v1alpha1/guestconversionprofiles",
+            "kubevirt.io/v1/virtualmachines",
+            "kubevirt.io/v1/virtualmachineinstances",
+            "cdi.kubevirt.io/v1beta1/datavolumes",
+        ] {
+            self.soon(|| self.admin().get(&format!("/apis/{kind}")));
+        }
         self.wait_for_namespace(NAMESPACE);
         self.wait_for_policies();
     }
@@ -106,10 +116,16 @@ impl Cluster {
     }
 
     fn component_account(&self, account: &str, component: &str, node: Option<&str>) -> Api {
+        let pod = self.component_pod(component, node);
+        self.account(NAMESPACE, account, Some(&pod))
+    }
+
+    /// A running pod of a component, on `node` where that is said.
+    pub(super) fn component_pod(&self, component: &str, node: Option<&str>) -> String {
         let pods = format!(
             "/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io/component={component}"
         );
-        let name = self.admin().wait(&pods, MINUTE, |answer| {
+        self.admin().wait(&pods, MINUTE, |answer| {
             let list = answer.as_ref().ok()?["items"].as_array()?;
             let runs = |pod: &&Value| {
                 pod["status"]["phase"] == "Running"
@@ -117,8 +133,7 @@ impl Cluster {
             };
             let pod = list.iter().find(runs)?;
             Some(pod["metadata"]["name"].as_str()?.to_owned())
-        });
-        self.account(NAMESPACE, account, Some(&name))
+        })
     }
 
     /// A service account of `namespace` that has this ClusterRole there.
@@ -136,7 +151,10 @@ impl Cluster {
         let path =
             format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
         admin.create(&path, &binding).unwrap();
-        self.account(namespace, role, None)
+        let user = self.account(namespace, role, None);
+        // The API server and its controllers take a moment to see it.
+        self.soon(|| user.get(&conversions(namespace)));
+        user
     }
 }
 

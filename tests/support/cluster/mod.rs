@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A real Kubernetes control plane on loopback, and the one thing of it that is simulated: kubelets.
 
+pub mod agent;
 pub mod api;
 mod config;
 mod http;
+pub mod import;
 pub mod install;
 mod janitor;
 pub mod kubelet;
@@ -97,16 +99,18 @@ impl Cluster {
     /// The API server as a service account sees it: with a token of TokenRequest, bound to a pod of
     /// the same namespace where one is named, and so to that pod's node.
     pub fn account(&self, namespace: &str, name: &str, pod: Option<&str>) -> Api {
+        let api = Api::new(&self.dir, self.kubeconfig(namespace, name, pod));
+        self.janitor.ends(api.process());
+        api
+    }
+
+    /// A kubeconfig with such a token.
+    fn kubeconfig(&self, namespace: &str, name: &str, pod: Option<&str>) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let token = self.token(namespace, name, pod);
         let file = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let port = self.plane.lock().unwrap().port();
-        let api = Api::new(
-            &self.dir,
-            config::kubeconfig(&self.dir, port, &file, &token),
-        );
-        self.janitor.ends(api.process());
-        api
+        config::kubeconfig(&self.dir, port, &file, &token)
     }
 
     fn token(&self, namespace: &str, name: &str, pod: Option<&str>) -> String {
@@ -143,7 +147,11 @@ impl Cluster {
     fn wait_for_namespace(&self, name: &str) {
         let path = format!("/api/v1/namespaces/{name}/serviceaccounts/default");
         let present = |answer: &Answer| answer.is_ok().then_some(());
-        self.admin.wait(&path, Duration::from_secs(60), present);
+        self.admin.wait(&path, Duration::from_secs(60), |answer| {
+            let ended = self.plane.lock().unwrap().ended();
+            assert!(ended.is_none(), "{}", ended.unwrap_or_default());
+            present(answer)
+        });
     }
 
     /// Applies a manifest of one or more objects, as its administrator does.
@@ -195,7 +203,9 @@ impl Cluster {
     pub fn importer(&self) -> Api {
         self.apply(IMPORTER);
         self.wait_for_namespace("cdi");
-        self.account("cdi", "cdi-sa", None)
+        let importer = self.account("cdi", "cdi-sa", None);
+        self.soon(|| importer.get("/api/v1/pods"));
+        importer
     }
 
     /// Ends the API server for as long as `meanwhile` takes.

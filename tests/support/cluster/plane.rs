@@ -43,7 +43,7 @@ impl Plane {
             "controllers",
             &[
                 "--leader-elect=false",
-                "--controllers=*,-cloud-node-lifecycle-controller",
+                "--use-service-account-credentials=true",
                 "--node-monitor-grace-period=20s",
                 "--secure-port=0",
             ],
@@ -62,6 +62,21 @@ impl Plane {
             janitor.ends(process.as_ref().unwrap().id());
         }
         plane
+    }
+
+    /// A program that has ended, with what it said.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let all = [
+            &mut self.etcd,
+            &mut self.server,
+            &mut self.controllers,
+            &mut self.scheduler,
+        ];
+        let mut ended = all.into_iter().flatten().filter_map(|process| {
+            let log = process.log();
+            (!process.runs()).then_some(log)
+        });
+        ended.next()
     }
 
     /// Where the API server listens on loopback.
