@@ -14,7 +14,7 @@ use super::modules::Modules;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
 use crate::inspect::Facts;
-use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SpliceSource};
+use crate::inspect::facts::{DriverAt, InitramfsFacts, KernelFacts, SpliceSource, VolumeFacts};
 use crate::plan::Bus;
 
 mod find;
@@ -217,20 +217,27 @@ fn wanted<'a>(facts: &Facts, modules: &Modules, inside: &BTreeSet<String>) -> Ve
     out
 }
 
-/// The modules that what the root lies on needs: the device mapper, arrays, encryption.
-pub fn stack_drivers(facts: &Facts) -> Vec<&'static str> {
-    let mut out = Vec::new();
-    let mut left: Vec<&str> = facts
-        .root_volume()
-        .map(|v| v.name.as_str())
-        .into_iter()
-        .collect();
+/// A volume, and all that it is made of, down to the disks' own.
+pub fn stack_below<'a>(facts: &'a Facts, volume: &'a str) -> Vec<&'a VolumeFacts> {
+    let mut left = vec![volume];
     let mut seen = BTreeSet::new();
+    let mut out = Vec::new();
     while let Some(name) = left.pop() {
         let Some(volume) = facts.volume(name).filter(|_| seen.insert(name)) else {
             continue;
         };
         left.extend(volume.stack.made_of.iter().map(String::as_str));
+        out.push(volume);
+    }
+    out
+}
+
+/// The modules that what the root lies on needs: the device mapper, arrays, encryption.
+pub fn stack_drivers(facts: &Facts) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let root = facts.root_volume();
+    let below = root.map_or_else(Vec::new, |root| stack_below(facts, &root.name));
+    for volume in below {
         let made_by = volume.stack.made_by.as_deref().unwrap_or_default();
         let (by, how) = made_by.split_once(' ').unwrap_or((made_by, ""));
         let drivers: &[&str] = match (by, how) {

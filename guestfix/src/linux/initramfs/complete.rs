@@ -29,7 +29,7 @@ const PROGRAMS: [&str; 13] = [
     "systemd-cryptsetup",
     "zpool",
 ];
-const FILES: [&str; 4] = [
+pub(super) const FILES: [&str; 4] = [
     "cryptroot/crypttab",
     "etc/crypttab",
     "etc/mdadm.conf",

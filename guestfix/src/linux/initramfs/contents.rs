@@ -155,7 +155,7 @@ impl Contents {
             self.place(name, Place::Dir);
             return Ok(());
         }
-        self.list(name);
+        self.list(name, entry);
         if entry.is_link() {
             return self.take_link(name, entry, reader);
         }
@@ -182,13 +182,17 @@ impl Contents {
         }
     }
 
-    fn list(&mut self, name: &str) {
+    fn list(&mut self, name: &str, entry: &Entry) {
         let listing = &mut self.listing;
         if listing.programs.len().saturating_add(listing.files.len()) >= MAX_NAMES {
             return;
         }
         match complete::sort(name) {
             Some(Sort::Program(program)) => drop(listing.programs.insert(program.to_owned())),
+            // A table that names nothing is as good as none.
+            Some(Sort::File(file)) if complete::FILES.contains(&file) && entry.size == 0 => {
+                listing.files.remove(file);
+            }
             Some(Sort::File(file)) => drop(listing.files.insert(file.to_owned())),
             None => {}
         }

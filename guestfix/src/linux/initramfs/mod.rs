@@ -15,6 +15,7 @@ pub mod fixed_list;
 pub mod index;
 pub mod keep;
 pub mod known;
+pub mod locked;
 pub mod lz4;
 pub mod propose;
 pub mod read;

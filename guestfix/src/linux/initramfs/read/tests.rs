@@ -185,3 +185,25 @@ proptest! {
         let _ = read_initramfs(image.as_slice(), V);
     }
 }
+
+#[test]
+fn a_table_of_encrypted_volumes_that_names_none_is_none() {
+    let image = |table: &[u8]| {
+        let mut writer = Writer::new();
+        writer.dir("cryptroot");
+        writer.file("cryptroot/crypttab", table);
+        writer.finish(4)
+    };
+    let files = |image: Vec<u8>| {
+        read_initramfs(image.as_slice(), "1")
+            .contents
+            .listing
+            .files
+            .clone()
+    };
+    assert!(files(image(b"root UUID=1 none luks\n")).contains("cryptroot/crypttab"));
+    assert!(files(image(b"")).is_empty());
+    // A later archive may take it away again.
+    let both = [image(b"root UUID=1 none luks\n"), image(b"")].concat();
+    assert!(files(both).is_empty());
+}

@@ -5,6 +5,7 @@
 use super::{Call, Keep, Order, Tool};
 use crate::inspect::Facts;
 use crate::linux::initramfs::devices;
+use crate::linux::initramfs::locked::locked;
 
 /// Where dracut says which it is.
 pub const VERSION: &str = "/usr/lib/dracut/dracut-version.sh";
@@ -99,6 +100,11 @@ fn rebuild(order: &Order<'_>) -> Call {
     if !stack.is_empty() {
         add(&["--add", &stack.join(" ")]);
     }
+    // Without a word on the command line dracut opens none.
+    let opened = opened(order.facts);
+    if !opened.is_empty() && version >= 18 {
+        add(&["--kernel-cmdline", &opened.join(" ")]);
+    }
     if version >= 18 {
         add(&["--tmpdir", "/tmp"]);
     }
@@ -108,6 +114,17 @@ fn rebuild(order: &Order<'_>) -> Call {
         false => add(&[order.product, release]),
     }
     call
+}
+
+/// Arguments for the encrypted volumes below the root (dracut.cmdline(7)).
+fn opened(facts: &Facts) -> Vec<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let told = locked(facts).into_iter().flat_map(|volume| {
+        let named = volume.name.filter(|name| name.chars().all(plain));
+        let named = named.map(|name| format!("rd.luks.name={}={name}", volume.uuid));
+        [Some(format!("rd.luks.uuid={}", volume.uuid)), named]
+    });
+    told.flatten().collect()
 }
 
 /// What the old initramfs had of the stack, and the guest still has.

@@ -3,6 +3,7 @@
 
 use super::{Call, Keep, Order, Tool, lacking, listed};
 use crate::inspect::Facts;
+use crate::linux::initramfs::locked::{Locked, locked};
 
 const LIST: &str = "/etc/initramfs-tools/modules";
 
@@ -38,9 +39,11 @@ fn keep(facts: &Facts, drivers: &[&str]) -> Keep {
 
 /// Calls mkinitramfs with a copy of the guest's configuration in which `MODULES=most` stands in
 /// place of whatever is set: with `dep` it would ask the machine it runs on. The list of file
-/// systems whose fsck goes in comes from us for the same reason. Nothing is left in the guest.
+/// systems whose fsck goes in comes from us for the same reason, and which encrypted volumes are
+/// opened in it: for those crypttab(5) has an option, which stands there while the program runs.
+/// Nothing is left in the guest.
 const SCRIPT: &str = r#"set -eu
-program=$1 version=$2 image=$3 types=$4
+program=$1 version=$2 image=$3 types=$4 locked=${5-}
 work=${0%/*}
 config=$work/config
 mkdir "$work/tmp"
@@ -61,16 +64,37 @@ if [ -n "$types" ] && ! grep -qs '^FSTYPE=[^a]' "$config/initramfs.conf" "$confi
     sed -i '/^FSTYPE=/d' "$config/initramfs.conf"
     echo "FSTYPE=$types" >>"$config/initramfs.conf"
 fi
+if [ -n "$locked" ]; then
+    cp -p /etc/crypttab "$work/crypttab"
+    trap 'cp -p "$work/crypttab" /etc/crypttab' EXIT
+    awk -v locked=" $locked " '!/^[ \t]*#/ && NF > 1 && index(locked, " " $1 " ") {
+        $3 = NF > 2 ? $3 : "none"
+        $4 = NF > 3 ? $4 ",initramfs" : "initramfs"
+    } { print }' "$work/crypttab" >"$work/crypttab.open"
+    cat "$work/crypttab.open" >/etc/crypttab
+fi
 TMPDIR=$work/tmp
 export TMPDIR
-exec "$program" -d "$config" -o "$image" "$version"
+"$program" -d "$config" -o "$image" "$version"
 "#;
 
 fn rebuild(order: &Order<'_>) -> Call {
     let version = &order.kernel.version;
     let types = types(order.facts).join(",");
-    let args = [order.program, version, order.product, &types];
+    let locked = locked(order.facts);
+    let names = names(&locked).join(" ");
+    let mut args = vec![order.program, version, order.product, &types];
+    if !names.is_empty() {
+        args.push(&names);
+    }
     Call::script("/bin/sh", "rebuild", SCRIPT, &args)
+}
+
+/// Names that need no quoting: others are left to the check of what was made.
+fn names(locked: &[Locked]) -> Vec<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let names = locked.iter().filter_map(|locked| locked.name.as_deref());
+    names.filter(|name| name.chars().all(plain)).collect()
 }
 
 /// The filesystems that are mounted before the root's own programs can check them.
