@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod bundle;
 pub mod case;
 pub mod checksum;
 pub mod cli;

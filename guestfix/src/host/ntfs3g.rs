@@ -53,11 +53,13 @@ impl Ntfs3g {
                 .hint("install the package ntfs-3g on this machine, or into the container's image")
         })?;
         let started = |e| Error::io("starting ntfs-3g", e);
+        // The table of mounts knows no symlinks.
+        let at = &std::fs::canonicalize(at).map_err(started)?;
         let (said, ends) = std::io::pipe().map_err(started)?;
         let mut command = Command::new(program);
         command
             .args(["-o", OPTIONS])
-            .args([volume, at])
+            .args([volume, at.as_path()])
             .current_dir("/")
             .env_clear()
             .env("LC_ALL", "C.UTF-8")
