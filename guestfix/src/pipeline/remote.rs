@@ -183,7 +183,7 @@ impl Line {
     fn read(&self, request: MountRequest) -> Result<MountReply> {
         match self.ask(Ask::Read(request))? {
             Told::Read(reply) => Ok(reply),
-            Told::Mounted { .. } => Err(Error::internal("a read was answered by a mount")),
+            _ => Err(Error::internal("a read was answered by something else")),
         }
     }
 }
