@@ -89,17 +89,6 @@ impl Opener for Remote {
 impl Remote {
     /// Has the volume mounted; `refused` says why no reader of ours will do.
     fn look(&self, volume: &Volume, refused: Option<Error>) -> Result<()> {
-        let devices = btrfs_devices(volume)?;
-        if devices > 1 {
-            return Err(Error::unsupported(
-                "btrfs-devices",
-                format!(
-                    "this btrfs spans {devices} devices, which guestfix does not mount together"
-                ),
-            )
-            .on(&volume.name)
-            .hint("in the guest, move it to one device (btrfs device remove)"));
-        }
         if !self.mounts {
             let kind = &volume.content.kind;
             let message = format!("{kind} is read through a private mount");
@@ -150,17 +139,6 @@ impl Remote {
             seen: RefCell::default(),
         }))
     }
-}
-
-/// How many devices a btrfs has: `num_devices` at 0x88 of the superblock, which is at 64 KiB (btrfs
-/// documentation, "On-disk Format"); 1 for anything else.
-fn btrfs_devices(volume: &Volume) -> Result<u64> {
-    let mut bytes = [0; 8];
-    if volume.content.kind != "btrfs" || volume.len < 68 << 10 {
-        return Ok(1);
-    }
-    volume.storage.read_at(&mut bytes, (64 << 10) + 0x88)?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 /// To the mounter, through the supervisor.
