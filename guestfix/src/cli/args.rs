@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::choice;
-use crate::pipeline::{KeyFile, OpeningChoice};
+use crate::pipeline::{KeyFile, NewDisks, NewImage, OpeningChoice};
 use crate::plan::addressing::IpChoice;
 use crate::plan::policy::{AgentPackages, FirstbootScript, NicChoice};
 use crate::plan::{Bus, InitramfsMode, Policy};
@@ -25,8 +25,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-DISK... are the disks of ONE guest: raw images, qcow2 images or block devices. Only convert, undo
-and recover write to them.
+DISK... are the disks of ONE guest: raw images, qcow2 images or block devices; VMDKs and OVAs to
+be read, or converted into new disks with --to. Only convert, undo and recover write to them.
 
 Exit codes: 0 done and ready (also with warnings); 1 not ready; 2 usage; 3 refused; 4 unsupported
 guest or no operating system; 5 corrupt disk or filesystem; 6 the host lacks something; 7 boot
@@ -109,7 +109,7 @@ pub enum Verb {
 /// The disks of one guest.
 #[derive(Debug, Args)]
 pub struct Disks {
-    /// Raw images, qcow2 images or block devices of one guest.
+    /// Raw images, qcow2 images or block devices of one guest; VMDKs or an OVA to be read.
     #[arg(required = true, value_name = "DISK")]
     pub disks: Vec<PathBuf>,
     /// The key of an encrypted volume, kept in a file whose bytes, all of them, are the key; VOLUME
@@ -119,6 +119,10 @@ pub struct Disks {
     /// Use arrays and mirrors that lack members or were being rebuilt.
     #[arg(long)]
     pub allow_degraded: bool,
+    /// Read what qcow2 images are backed by, where it lies in the image's own directory and its
+    /// format is stated.
+    #[arg(long)]
+    pub allow_backing: bool,
     /// The disk that the guest starts from, one of those given; detected where this is left out.
     #[arg(long, value_name = "DISK")]
     pub boot_disk: Option<PathBuf>,
@@ -131,6 +135,8 @@ impl Disks {
             keys: self.key.clone(),
             allow_degraded: self.allow_degraded,
             boot_disk_first: self.boot_disk.is_some(),
+            allow_backing: self.allow_backing,
+            copies: false,
         }
     }
 
@@ -152,6 +158,30 @@ impl Disks {
         };
         paths.get_mut(..=index).unwrap_or_default().rotate_right(1);
         Ok(paths)
+    }
+}
+
+impl ConvertArgs {
+    /// The new disks that shall be made.
+    ///
+    /// # Errors
+    /// `Usage`/`bad-format`.
+    pub fn new_disks(&self) -> crate::error::Result<Option<NewDisks>> {
+        let [format, path] = self.to.as_slice() else {
+            return Ok(None);
+        };
+        let format = format.to_string_lossy();
+        let image = <NewImage as ValueEnum>::from_str(&format, false).map_err(|_| {
+            crate::error::Error::new(
+                crate::error::Kind::Usage,
+                "bad-format",
+                format!("--to {format}: expected raw or qcow2, and then the name of the new disk"),
+            )
+        })?;
+        Ok(Some(NewDisks {
+            image,
+            path: path.clone(),
+        }))
     }
 }
 
@@ -298,6 +328,11 @@ pub struct ConvertArgs {
     /// line `go` on stdin; anything else, and its end too, ends it with nothing written.
     #[arg(long)]
     pub ask_before_commit: bool,
+    /// Make new disks and leave those given as they are: raw or qcow2, and where. OUT becomes a
+    /// file for one disk, and a directory of disk0, disk1, ... for several; it must not exist yet,
+    /// and is there only when it is complete. The way for VMDK and OVA.
+    #[arg(long, num_args = 2, value_names = ["raw|qcow2", "OUT"])]
+    pub to: Vec<PathBuf>,
 }
 
 /// Arguments of `verify`.

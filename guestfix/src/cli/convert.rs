@@ -24,6 +24,7 @@ pub(super) fn run(common: &Common, args: &ConvertArgs, output: &Output) -> Resul
         dry_run: args.dry_run,
         commit_anyway: args.commit_anyway,
         leave: args.ask_before_commit.then_some(leave::from_stdin),
+        to: args.new_disks()?,
     };
     let report = pipeline::convert(&context, &args.disks.paths()?, &options)?;
     drop(listener);

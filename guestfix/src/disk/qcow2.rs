@@ -2,11 +2,16 @@
 //! What a qcow2 image must be before anything of it is used: whole, in agreement with its own
 //! reference counts, and referring to no other file (QEMU, docs/interop/qcow2.rst).
 
-use super::Storage;
+use super::{Format, Storage};
 use crate::error::{Error, Result};
 
 /// `QFI\xfb`.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
+
+/// Bytes in which the header, its extensions and the backing file's name stand at most.
+const LONGEST_HEAD: usize = 64 << 10;
+/// The extension that names the backing file's format.
+const BACKING_FORMAT: u32 = 0xe279_2aca;
 
 /// Bits of `incompatible_features`.
 const FEATURES: [(u32, &str, &str); 5] = [
@@ -35,7 +40,7 @@ const MOST_CLUSTERS: u64 = 1 << 28;
 /// Checks an image of `size` bytes.
 ///
 /// # Errors
-/// `Refused`/`qcow2-backing` when it has a backing file; `Unsupported`/`qcow2-...` for features that
+/// `Unsupported`/`qcow2-...` for features that
 /// are not supported; `Corrupt`/`qcow2` with the place when its tables leave the file or contradict
 /// each other; `Host`/`io`.
 pub fn check(storage: &dyn Storage, size: u64) -> Result<()> {
@@ -43,6 +48,63 @@ pub fn check(storage: &dyn Storage, size: u64) -> Result<()> {
     let mut seen = Seen::new(size, header.cluster)?;
     header.walk(storage, &mut seen)?;
     header.counts(storage, &seen)
+}
+
+/// The file that an image is backed by, as the image writes it, and its format.
+///
+/// # Errors
+/// `Unsupported`/`qcow2-backing` when its format is not stated, or is neither raw nor qcow2;
+/// `Corrupt`/`qcow2`; `Host`/`io`.
+pub fn backing(storage: &dyn Storage) -> Result<Option<(String, Format)>> {
+    let mut bytes = vec![0; LONGEST_HEAD];
+    super::read_padded(storage, &mut bytes, 0)?;
+    let (at, len) = (long(&bytes, 8)?, word(&bytes, 16)?);
+    if at == 0 {
+        return Ok(None);
+    }
+    let name = usize::try_from(at).ok().zip(usize::try_from(len).ok());
+    let name = name.filter(|(_, len)| (1..=1023).contains(len));
+    let name = name.and_then(|(at, len)| bytes.get(at..at.checked_add(len)?));
+    let name = name.ok_or_else(|| bad("the name of its backing file makes no sense", 8))?;
+    let name = String::from_utf8_lossy(name).into_owned();
+    let format = match extension(&bytes, BACKING_FORMAT)?.as_deref() {
+        Some(b"raw") => Format::Raw,
+        Some(b"qcow2") => Format::Qcow2,
+        other => {
+            let what = match other {
+                Some(format) => format!("is {}", String::from_utf8_lossy(format)),
+                None => "is not stated".to_owned(),
+            };
+            let what = format!("the format of the backing file {name} {what}");
+            return Err(Error::unsupported("qcow2-backing", what)
+                .at(8)
+                .hint("state it: qemu-img rebase -u -f qcow2 -b FILE -F raw|qcow2 IMAGE"));
+        }
+    };
+    Ok(Some((name, format)))
+}
+
+/// The header's extension of a type.
+fn extension(bytes: &[u8], want: u32) -> Result<Option<Vec<u8>>> {
+    let first = match word(bytes, 4)? {
+        2 => 72,
+        _ => usize::try_from(word(bytes, 100)?).unwrap_or(usize::MAX),
+    };
+    let mut at = first;
+    loop {
+        let (kind, len) = (word(bytes, at)?, word(bytes, at.saturating_add(4))?);
+        let start = at.saturating_add(8);
+        let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        if kind == 0 {
+            return Ok(None);
+        }
+        let data = bytes.get(start..end);
+        let data = data.ok_or_else(|| bad("an extension of its header is too long", at as u64))?;
+        if kind == want {
+            return Ok(Some(data.to_vec()));
+        }
+        at = end.saturating_add(7) & !7;
+    }
 }
 
 struct Header {
@@ -202,14 +264,6 @@ impl Header {
 
 fn refusals(bytes: &[u8], version: u32) -> Result<()> {
     let convert = "make it one plain image first: qemu-img convert -O qcow2 FILE NEW.qcow2";
-    if long(bytes, 8)? != 0 {
-        return Err(Error::refused(
-            "qcow2-backing",
-            "the qcow2 image has a backing file, which is not opened",
-        )
-        .at(8)
-        .hint(convert));
-    }
     if word(bytes, 32)? != 0 {
         return Err(
             Error::unsupported("qcow2-encrypted", "the qcow2 image is encrypted").hint(convert),
@@ -343,6 +397,37 @@ mod tests {
     }
 
     #[test]
+    fn a_backing_file_is_named_with_its_format() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("image"), image(&raw(), &[])).unwrap();
+        let read = |options: &[&str]| {
+            let out = Command::new("qemu-img")
+                .args(["rebase", "-u", "-f", "qcow2"])
+                .args(options)
+                .arg("image")
+                .current_dir(dir.path())
+                .output()
+                .unwrap();
+            assert!(out.status.success(), "{out:?}");
+            let bytes = std::fs::read(dir.path().join("image")).unwrap();
+            backing(crate::volume::sample::Bytes::shared(bytes).as_ref())
+        };
+        let named = read(&["-b", "/etc/shadow", "-F", "raw"]).unwrap();
+        assert_eq!(named, Some(("/etc/shadow".to_owned(), Format::Raw)));
+        let error = read(&["-b", "x", "-F", "vmdk"]).unwrap_err();
+        assert_eq!(error.code, "qcow2-backing");
+        assert!(error.message.contains("vmdk"), "{error}");
+        assert_eq!(read(&["-b", ""]).unwrap(), None);
+        let mut bytes = image(&raw(), &[]);
+        bytes[8..20].copy_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 9]);
+        let error = backing(crate::volume::sample::Bytes::shared(bytes.clone()).as_ref());
+        assert!(error.unwrap_err().message.contains("not stated"));
+        bytes[8] = 1;
+        let error = backing(crate::volume::sample::Bytes::shared(bytes).as_ref());
+        assert_eq!(error.unwrap_err().code, "qcow2");
+    }
+
+    #[test]
     fn damage_and_references_to_other_files_are_named_with_their_place() {
         let clean = image(&raw(), &[]);
         let edited = |at: usize, bytes: &[u8]| {
@@ -350,7 +435,6 @@ mod tests {
             image[at..at + bytes.len()].copy_from_slice(bytes);
             checked(image).unwrap_err()
         };
-        assert_eq!(edited(8, &512_u64.to_be_bytes()).code, "qcow2-backing");
         assert_eq!(edited(32, &1_u32.to_be_bytes()).code, "qcow2-encrypted");
         assert_eq!(edited(72, &1_u64.to_be_bytes()).code, "qcow2-dirty");
         assert_eq!(edited(72, &4_u64.to_be_bytes()).code, "qcow2-data-file");

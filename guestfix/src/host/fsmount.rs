@@ -64,6 +64,33 @@ pub(super) fn refuse_mounted_btrfs(volume: &File) -> Result<()> {
     }
 }
 
+/// Which btrfs a device belongs to, and how many it has (on-disk format, as above: the magic at 0x40
+/// of the superblock, the number of devices at 0x88).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Devices {
+    pub(super) id: [u8; 16],
+    pub(super) count: u64,
+}
+
+impl Devices {
+    /// `None` for anything but a btrfs.
+    pub(super) fn of(volume: &File) -> Result<Option<Self>> {
+        let mut bytes = [0; 0x90];
+        match volume.read_exact_at(&mut bytes, 64 << 10) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(Error::io("reading a superblock", e)),
+        }
+        let field = |at: usize| bytes.get(at..at.saturating_add(8)).unwrap_or_default();
+        if field(0x40) != b"_BHRfS_M" {
+            return Ok(None);
+        }
+        let id = bytes.get(0x20..0x30).and_then(|id| id.try_into().ok());
+        let count = field(0x88).try_into().map_or(1, u64::from_le_bytes);
+        Ok(id.map(|id| Self { id, count }))
+    }
+}
+
 fn btrfs_mounted(which: &str) -> Error {
     Error::refused(
         "btrfs-mounted",
@@ -72,9 +99,9 @@ fn btrfs_mounted(which: &str) -> Error {
     .hint("it is this one or a clone: wait until it is unmounted, or use another node")
 }
 
-/// `volume` is what the device shows: it tells why a mount of it may be refused.
+/// Of several devices, which only a btrfs has, the first is `volume`'s. `volume` is what it shows: it tells why a mount of it may be refused.
 pub(super) fn detached_mount(
-    device: &Path,
+    devices: &[&Path],
     fstype: &str,
     read_only: bool,
     volume: &File,
@@ -88,7 +115,10 @@ pub(super) fn detached_mount(
         Err(e) => return Err(Error::io(format!("preparing a mount of {driver}"), e)),
     };
     let create = || {
-        rustix::mount::fsconfig_set_string(context.as_fd(), "source", device)?;
+        for (index, device) in devices.iter().enumerate() {
+            let key = if index == 0 { "source" } else { "device" };
+            rustix::mount::fsconfig_set_string(context.as_fd(), key, *device)?;
+        }
         for (key, value) in options {
             match value {
                 Some(value) => rustix::mount::fsconfig_set_string(context.as_fd(), *key, *value)?,
@@ -188,7 +218,8 @@ mod tests {
     #[test]
     fn an_unknown_filesystem_is_named() {
         let null = File::open("/dev/null").unwrap();
-        let error = detached_mount(Path::new("/dev/null"), "reiserfs", false, &null).unwrap_err();
+        let devices = [Path::new("/dev/null")];
+        let error = detached_mount(&devices, "reiserfs", false, &null).unwrap_err();
         assert_eq!(error.code, "no-filesystem-driver");
         assert!(error.message.contains("reiserfs"));
     }

@@ -13,7 +13,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::files;
 use super::fsck::{self, Opinion};
-use super::fsmount::{detached_mount, refuse_mounted_btrfs};
+use super::fsmount::{Devices, detached_mount, refuse_mounted_btrfs};
 use super::fuse::file_name;
 use super::loopdev::LoopDevice;
 use super::ntfs3g::Ntfs3g;
@@ -41,8 +41,8 @@ struct Mounted {
 /// What stands between a mount and its exported volume.
 #[derive(Debug)]
 enum Below {
-    /// A block device for a driver of the kernel's.
-    Loop(LoopDevice),
+    /// Block devices for a driver of the kernel's: one, and for a btrfs perhaps more.
+    Loop(Vec<LoopDevice>),
     /// A process that serves the mount from the file itself.
     Ntfs(Ntfs3g),
 }
@@ -51,7 +51,9 @@ impl Below {
     /// Waits until the last write has reached the file.
     fn detach(self) -> Result<()> {
         match self {
-            Self::Loop(device) => device.detach(PATIENCE),
+            Self::Loop(devices) => devices
+                .into_iter()
+                .fold(Ok(()), |first, device| first.and(device.detach(PATIENCE))),
             Self::Ntfs(server) => server.finish(PATIENCE),
         }
     }
@@ -191,7 +193,42 @@ impl Mounts {
             return Err(Error::internal(format!("{volume} is mounted")));
         }
         let backing = self.exported(volume)?;
+        if fstype == "btrfs" && !self.companions(volume, &backing)?.is_empty() {
+            let why = "a btrfs over several devices is not checked".to_owned();
+            return Ok(Opinion::None(why));
+        }
         fsck::check(&backing, &self.dir.join("dev"), fstype, timeout).map_err(|e| e.on(volume))
+    }
+
+    /// The other devices of a btrfs.
+    fn companions(&self, volume: &str, backing: &File) -> Result<Vec<File>> {
+        let Some(all) = Devices::of(backing)?.filter(|all| all.count > 1) else {
+            return Ok(Vec::new());
+        };
+        let listing = std::fs::read_dir(self.dir.join("export"));
+        let listing = listing.map_err(|e| Error::io("listing the exported volumes", e))?;
+        let mut out = Vec::new();
+        for entry in listing.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == file_name(volume) {
+                continue;
+            }
+            let other = self.exported(&name)?;
+            if Devices::of(&other)?.is_some_and(|other| other.id == all.id) {
+                out.push(other);
+            }
+        }
+        let have = (out.len() as u64).saturating_add(1);
+        if have != all.count {
+            let what = format!(
+                "{have} of the {} devices of this btrfs are there",
+                all.count
+            );
+            return Err(
+                Error::refused("btrfs-missing-device", what).hint("give all disks of the guest")
+            );
+        }
+        Ok(out)
     }
 
     fn exported(&self, volume: &str) -> Result<File> {
@@ -265,12 +302,13 @@ impl Mounts {
                 Below::Ntfs(Ntfs3g::mount(&volume, &dir)?)
             }
             _ => {
-                let device = LoopDevice::attach(backing.as_fd(), &self.dir.join("dev"), fixed)?;
-                let detached = detached_mount(device.path(), fstype, read_only, &backing)?;
+                let devices = self.devices(volume, fstype, &backing, fixed)?;
+                let paths: Vec<&Path> = devices.iter().map(LoopDevice::path).collect();
+                let detached = detached_mount(&paths, fstype, read_only, &backing)?;
                 drop(backing);
                 attach(&detached, rustix::fs::CWD, &dir)
                     .map_err(|e| Error::io("attaching a mount", e))?;
-                Below::Loop(device)
+                Below::Loop(devices)
             }
         };
         let root = rustix::fs::open(
@@ -287,6 +325,26 @@ impl Mounts {
             below,
         });
         self.volumes.last().map_or(Ok(()), Mounted::check_writable)
+    }
+
+    /// The block devices of a filesystem, that of the volume itself first.
+    fn devices(
+        &self,
+        volume: &str,
+        fstype: &str,
+        backing: &File,
+        fixed: bool,
+    ) -> Result<Vec<LoopDevice>> {
+        let dev = self.dir.join("dev");
+        let mut devices = vec![LoopDevice::attach(backing.as_fd(), &dev, fixed)?];
+        let others = match fstype {
+            "btrfs" => self.companions(volume, backing)?,
+            _ => Vec::new(),
+        };
+        for other in others {
+            devices.push(LoopDevice::attach(other.as_fd(), &dev, fixed)?);
+        }
+        Ok(devices)
     }
 
     /// Puts a copy of a mount, or of a directory in it, into the tree.

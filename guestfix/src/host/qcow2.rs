@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use imago::io_buffers::{IoVector, IoVectorMut};
 use imago::qcow2::Qcow2 as Image;
+use imago::raw::Raw as Plain;
 use imago::storage::drivers::CommonStorageHelper;
 use imago::{DenyImplicitOpenGate, FormatAccess, FormatDriverBuilder, Mapping};
 
-use crate::disk::{Below, Storage, check_range};
+use crate::disk::{Below, Format, Storage, check_range};
 use crate::error::{Error, Kind, Result};
 
 /// A disk in a qcow2 image.
@@ -32,22 +33,17 @@ impl fmt::Debug for Qcow2 {
 
 impl Qcow2 {
     /// Opens the image in `container`, of which `size` bytes are there and the rest is room to
-    /// grow. Nothing that the image refers to is opened.
+    /// grow. Nothing that the image refers to is opened: what it is backed by, the nearest first,
+    /// comes with it and is not written.
     ///
     /// # Errors
     /// `Corrupt`/`qcow2`.
-    pub fn open(container: Arc<dyn Storage>, size: u64) -> Result<Self> {
-        let file = Container {
-            storage: Arc::clone(&container),
-            size: AtomicU64::new(size),
-            helper: CommonStorageHelper::default(),
-        };
-        let image = Image::<Container>::builder(file)
-            .write(true)
-            .backing(None)
-            .open(DenyImplicitOpenGate::default())
-            .map_err(|e| Error::corrupt("qcow2", "the qcow2 image cannot be opened").because(e))?;
-        let image = FormatAccess::new(image);
+    pub fn open(container: Arc<dyn Storage>, size: u64, backings: &[Backing]) -> Result<Self> {
+        let mut below = None;
+        for backing in backings.iter().rev() {
+            below = Some(backing.open(below)?);
+        }
+        let image = image(Arc::clone(&container), size, true, below)?;
         let len = image.size();
         Ok(Self {
             image,
@@ -55,6 +51,57 @@ impl Qcow2 {
             len,
         })
     }
+}
+
+/// What an image reads where it holds nothing itself.
+#[derive(Clone)]
+pub struct Backing {
+    /// The file.
+    pub storage: Arc<dyn Storage>,
+    /// Raw or qcow2.
+    pub format: Format,
+}
+
+impl fmt::Debug for Backing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backing")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Backing {
+    fn open(&self, below: Option<Layer>) -> Result<Layer> {
+        let (storage, size) = (Arc::clone(&self.storage), self.storage.len());
+        match self.format {
+            Format::Qcow2 => image(storage, size, false, below),
+            _ => Plain::builder(Container::new(storage, size))
+                .write(false)
+                .open(DenyImplicitOpenGate::default())
+                .map(FormatAccess::new)
+                .map_err(unopened),
+        }
+    }
+}
+
+type Layer = FormatAccess<Container>;
+
+fn image(
+    storage: Arc<dyn Storage>,
+    size: u64,
+    writable: bool,
+    below: Option<Layer>,
+) -> Result<Layer> {
+    Image::<Container>::builder(Container::new(storage, size))
+        .write(writable)
+        .backing(below)
+        .open(DenyImplicitOpenGate::default())
+        .map(FormatAccess::new)
+        .map_err(unopened)
+}
+
+fn unopened(error: io::Error) -> Error {
+    Error::corrupt("qcow2", "the qcow2 image cannot be opened").because(error)
 }
 
 fn failed(doing: &str, error: io::Error) -> Error {
@@ -81,7 +128,12 @@ impl Storage for Qcow2 {
             let Ok((mapping, len)) = self.image.get_mapping(at, end.saturating_sub(at)) else {
                 break;
             };
-            if let Mapping::Raw { offset, .. } = mapping {
+            // Where a backing file holds it, it lies on no disk that is written.
+            if let Mapping::Raw {
+                offset, storage, ..
+            } = mapping
+                && Arc::ptr_eq(&storage.storage, &self.container)
+            {
                 out.push(Below {
                     storage: Arc::clone(&self.container),
                     offset,
@@ -91,6 +143,14 @@ impl Storage for Qcow2 {
             at = at.saturating_add(len.max(1));
         }
         out
+    }
+
+    fn zeros(&self, offset: u64) -> Result<u64> {
+        let left = self.len.saturating_sub(offset);
+        match self.image.get_mapping(offset, left) {
+            Ok((Mapping::Zero { .. }, len)) => Ok(len.min(left)),
+            _ => Ok(0),
+        }
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
@@ -137,6 +197,14 @@ impl fmt::Display for Container {
 }
 
 impl Container {
+    fn new(storage: Arc<dyn Storage>, size: u64) -> Self {
+        Self {
+            storage,
+            size: AtomicU64::new(size),
+            helper: CommonStorageHelper::default(),
+        }
+    }
+
     fn read(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let inside = self.storage.len().saturating_sub(offset);
         let inside = usize::try_from(inside).unwrap_or(usize::MAX).min(buf.len());

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::bundle::Drivers;
-use super::disks::{Disks, Writable};
+use super::destination::NewDisks;
 use super::hands::{MountedGuest, Prepared};
 use super::opinions::Opinions;
+use super::place::{Place, Written};
 use super::progress::Stage;
 use super::session::{Seen, Session};
 use super::{Context, families, labels, millis};
@@ -15,7 +16,7 @@ use crate::apply::{self, Applied, ChangeOutcome, ChangeReport};
 use crate::error::{Error, Kind, Result};
 use crate::inspect::{Concern, Facts};
 use crate::plan::{Bus, Plan, Policy};
-use crate::report::{self, Readiness, Report, Timings, UndoInfo};
+use crate::report::{self, Readiness, Report, Timings};
 
 /// What the operator chose.
 #[derive(Debug)]
@@ -33,9 +34,12 @@ pub struct ConvertOptions {
     /// `--ask-before-commit`: asked once everything but the writing is done. Its error ends the
     /// conversion with nothing written.
     pub leave: Option<fn() -> Result<()>>,
+    /// `--to`: new disks are made, and those given are only read.
+    pub to: Option<NewDisks>,
 }
 
-/// Converts a guest. Its disks are either untouched or fully converted.
+/// Converts a guest. Its disks are either untouched or fully converted; new ones are either there
+/// and complete, or not there.
 ///
 /// # Errors
 /// Every kind: see [`crate::error::Kind`]. After an error the disks are untouched, unless the code
@@ -47,10 +51,8 @@ pub fn convert(
 ) -> Result<Report> {
     let start = Instant::now();
     let mut timings = Timings::default();
-    let disks = Disks::open_write(paths)?;
-    let mut writable = disks.home(context.state_dir)?;
-    writable.recover()?;
-    let mut session = Session::start(&disks, writable.scratch(), context.opening)?;
+    let place = Place::open(context, paths, options.to.as_ref())?;
+    let mut session = place.session(context)?;
 
     context
         .progress
@@ -101,19 +103,19 @@ pub fn convert(
         .changes
         .iter()
         .any(|change| change.outcome == ChangeOutcome::Changed);
-    let committed = if may && changed && !options.dry_run && !runs.is_empty() {
+    let write = place.always() || (changed && !runs.is_empty());
+    let written = if may && write && !options.dry_run {
         if let Some(leave) = options.leave {
             let what = "waiting for leave to write";
             context.progress.step(Stage::CommitPending, what, 0, 0);
             leave()?;
         }
-        context
-            .progress
-            .step(Stage::Commit, "writing to the disks", 0, 0);
-        writable.commit(&session, &runs, &seen.marks)?
+        let how = (options.bus, options.commit_anyway);
+        place.write(context, &mut session, (&mut seen, &runs), how)?
     } else {
-        0
+        Written::default()
     };
+    let readiness = report::judge(&seen.verdicts, &concerns);
     timings.commit = millis(step);
     timings.total = millis(start);
     Ok(Report {
@@ -125,9 +127,10 @@ pub fn convert(
         changes: applied.changes,
         concerns,
         target: Some(plan.target),
-        committed: committed > 0,
-        committed_bytes: committed,
-        undo: undo_info(&writable)?,
+        committed: written.bytes > 0,
+        committed_bytes: written.bytes,
+        output: written.output,
+        undo: place.undo()?,
         timings_ms: timings,
         peak_rss_bytes: session.peak_rss(),
     })
@@ -249,14 +252,6 @@ fn same_as_reviewed(plan: &Plan, reviewed: &Path) -> Result<()> {
         "the guest or the options differ from the reviewed plan",
     )
     .hint("make a new plan with guestfix plan -o FILE, with the same options, and review it"))
-}
-
-fn undo_info(writable: &Writable) -> Result<UndoInfo> {
-    let id = writable.newest_undo()?;
-    Ok(UndoInfo {
-        available: id.is_some(),
-        id,
-    })
 }
 
 impl Readiness {

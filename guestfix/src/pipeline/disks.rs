@@ -4,15 +4,19 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::archive;
+use super::opening::OpeningChoice;
 use super::protocol::{Mark, Run};
 use super::session::Session;
 use crate::disk::{
-    self, Commit, CommitDisk, DiskIdentity, Extent, Fingerprint, Home, ImageLock, OpenDisk,
+    self, Commit, CommitDisk, DiskIdentity, Extent, Fingerprint, Format, Home, ImageLock, OpenDisk,
     Overlay, Raw, Recovered, Storage, in_use,
 };
 use crate::error::{Error, Result};
+use crate::vm::Vm;
+use crate::vm::ova::{Digest, Part};
 
 /// How much one conversion may write, bytes: far above any initramfs and package purge, far below
 /// what would surprise a node.
@@ -24,16 +28,22 @@ pub(super) struct Disk {
     pub(super) path: PathBuf,
     pub(super) sector_size: u32,
     pub(super) overlay_limit: u64,
-    /// A file in qcow2 format: it may grow.
-    pub(super) qcow2: bool,
+    /// How the file holds the disk; a qcow2 image may grow.
+    pub(super) format: Format,
+    /// The part of an OVA that it is: start and length, bytes.
+    pub(super) part: Option<(u64, u64)>,
+    /// The qcow2 image may be backed by other files.
+    allow_backing: bool,
     identity: DiskIdentity,
     file: File,
-    /// Locks of QEMU's kind live as long as the open file.
-    _lock: Option<ImageLock>,
+    /// Locks of QEMU's kind live as long as the open file: those of this one, and of the files that
+    /// it names.
+    locks: Mutex<Vec<ImageLock>>,
 }
 
 impl Disk {
-    fn open(index: usize, path: &Path, writable: bool) -> Result<Self> {
+    fn open(index: usize, source: &Source, writable: bool) -> Result<Self> {
+        let path = source.path.as_path();
         let shown = path.display().to_string();
         let file = disk::raw::open_disk(path, writable).map_err(|e| named(e, &shown))?;
         let copy = duplicate(&file)?;
@@ -46,16 +56,57 @@ impl Disk {
         } else {
             Some(ImageLock::shared_read(&file).map_err(|e| named(e, &shown))?)
         };
+        let part = source.part.as_ref();
+        let format = part.map_or_else(
+            || Format::of(&raw),
+            |part| Format::of_head(&raw, part.start),
+        );
+        if writable && format == Format::Vmdk {
+            return Err(new_image_first("a VMDK").on(&shown));
+        }
         Ok(Self {
             name: format!("disk{index}"),
-            path: path.to_owned(),
+            path: part.map_or_else(|| path.to_owned(), |part| path.join(&part.name)),
             sector_size: raw.logical_sector(),
             overlay_limit: OVERLAY_LIMIT,
-            qcow2: is_qcow2(&raw),
+            format,
+            part: part.map(|part| (part.start, part.len)),
+            allow_backing: source.allow_backing,
             identity: DiskIdentity::of_path(path, raw.len())?,
             file,
-            _lock: lock,
+            locks: Mutex::new(lock.into_iter().collect()),
         })
+    }
+
+    /// Opens a file that the image names.
+    pub(super) fn beside(&self, name: &str) -> Result<File> {
+        let allowed = match (self.format, self.part) {
+            (Format::Vmdk, None) => true,
+            (Format::Qcow2, None) => self.allow_backing,
+            _ => false,
+        };
+        if !allowed {
+            let shown = self.path.display().to_string();
+            return Err(match self.part {
+                Some(_) => Error::refused(
+                    "file-outside",
+                    format!("a disk of an OVA names another file, {name}, which is not opened"),
+                ),
+                None => Error::refused(
+                    "qcow2-backing",
+                    format!("the qcow2 image is backed by {name}, which is not opened"),
+                )
+                .hint("--allow-backing reads backing files in the image's own directory; or make it one plain image first: qemu-img convert -O qcow2 FILE NEW.qcow2"),
+            }
+            .on(shown));
+        }
+        let file = super::beside::open(&self.path, name)?;
+        let lock = ImageLock::shared_read(&file).map_err(|e| named(e, name))?;
+        self.locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(lock);
+        Ok(file)
     }
 
     /// A descriptor for the worker: a fresh open of the same file, for reading only.
@@ -75,11 +126,13 @@ impl Disk {
     }
 }
 
-/// A block device is never taken for an image: KubeVirt shows a guest its bytes as they are, and
-/// what a guest wrote there must not be read as anything else.
-pub(super) fn is_qcow2(raw: &Raw) -> bool {
-    let mut magic = [0; 4];
-    !raw.is_device() && raw.read_at(&mut magic, 0).is_ok() && magic == disk::qcow2::MAGIC
+/// What to say of a disk that is not written in place.
+fn new_image_first(what: &str) -> Error {
+    Error::refused(
+        "read-only-format",
+        format!("{what} is not written in place"),
+    )
+    .hint("convert it into a new image: guestfix convert --to qcow2 NEW.qcow2 DISK...")
 }
 
 fn duplicate(file: &File) -> Result<File> {
@@ -95,56 +148,119 @@ fn named(error: Error, path: &str) -> Error {
     }
 }
 
+/// A disk as it was given.
+#[derive(Clone)]
+struct Source {
+    path: PathBuf,
+    part: Option<Part>,
+    allow_backing: bool,
+}
+
+impl Source {
+    fn whole(path: &Path, opening: &OpeningChoice) -> Self {
+        Self {
+            path: path.to_owned(),
+            part: None,
+            allow_backing: opening.allow_backing,
+        }
+    }
+}
+
+/// Refuses a disk that is given twice.
+fn unlike(paths: &[PathBuf]) -> Result<()> {
+    let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
+    for path in paths {
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        if let Some((_, first)) = seen.iter().find(|(have, _)| *have == real) {
+            let (one, two) = (first.display(), path.display());
+            return Err(Error::new(
+                crate::error::Kind::Usage,
+                "same-disk-twice",
+                format!("{one} and {two} are the same disk"),
+            )
+            .hint("give every disk of the guest once"));
+        }
+        seen.push((real, path));
+    }
+    Ok(())
+}
+
 /// The disks of one guest.
-pub(super) struct Disks(Vec<Disk>);
+pub(super) struct Disks {
+    all: Vec<Disk>,
+    /// The machine, where an OVA describes it.
+    pub(super) vm: Option<Vm>,
+    /// What the manifests of OVAs say, with the archive's path.
+    pub(super) digests: Vec<(PathBuf, Digest)>,
+}
 
 impl Disks {
-    /// Opens disks that nobody writes to, for reading.
-    pub(super) fn open_read(paths: &[PathBuf]) -> Result<Self> {
-        Self::open(paths, false)
+    /// Opens disks that nobody writes to, for reading: of an OVA those in it.
+    pub(super) fn open_read(paths: &[PathBuf], opening: &OpeningChoice) -> Result<Self> {
+        let mut sources = Vec::new();
+        let mut vm = None;
+        let mut digests = Vec::new();
+        unlike(paths)?;
+        for path in paths {
+            let source = Source::whole(path, opening);
+            match archive::look(path)? {
+                None => sources.push(source),
+                Some(ova) => {
+                    let part = |part| Source {
+                        part: Some(part),
+                        ..source.clone()
+                    };
+                    sources.extend(ova.disks.into_iter().map(part));
+                    digests.extend(ova.digests.into_iter().map(|d| (path.clone(), d)));
+                    vm.get_or_insert(ova.vm);
+                }
+            }
+        }
+        let mut disks = Self::open(&sources, false)?;
+        (disks.vm, disks.digests) = (vm, digests);
+        Ok(disks)
     }
 
     /// Opens disks that nobody uses, for writing.
-    pub(super) fn open_write(paths: &[PathBuf]) -> Result<Self> {
-        Self::open(paths, true)
+    pub(super) fn open_write(paths: &[PathBuf], opening: &OpeningChoice) -> Result<Self> {
+        unlike(paths)?;
+        let mut sources = Vec::new();
+        for path in paths {
+            if archive::is_ova(path) {
+                return Err(new_image_first("an OVA").on(path.display().to_string()));
+            }
+            sources.push(Source::whole(path, opening));
+        }
+        Self::open(&sources, true)
     }
 
-    fn open(paths: &[PathBuf], writable: bool) -> Result<Self> {
-        let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
-        for path in paths {
-            let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            if let Some((_, first)) = seen.iter().find(|(have, _)| *have == real) {
-                return Err(Error::new(
-                    crate::error::Kind::Usage,
-                    "same-disk-twice",
-                    format!(
-                        "{} and {} are the same disk",
-                        first.display(),
-                        path.display()
-                    ),
-                )
-                .hint("give every disk of the guest once"));
-            }
-            seen.push((real, path));
-        }
-        paths
+    fn open(sources: &[Source], writable: bool) -> Result<Self> {
+        let disks = sources
             .iter()
             .enumerate()
-            .map(|(index, path)| Disk::open(index, path, writable))
-            .collect::<Result<_>>()
-            .map(Self)
+            .map(|(index, source)| Disk::open(index, source, writable));
+        Ok(Self {
+            all: disks.collect::<Result<_>>()?,
+            vm: None,
+            digests: Vec::new(),
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Disk> {
-        self.0.iter()
+        self.all.iter()
     }
 
     fn identities(&self) -> Vec<DiskIdentity> {
-        self.0.iter().map(|disk| disk.identity.clone()).collect()
+        self.all.iter().map(|disk| disk.identity.clone()).collect()
     }
 
     /// The guest's home, to look at only; none where the state directory is root's and we are not.
     fn look(&self, state_dir: &Path) -> Result<Option<Home>> {
+        // Nothing was ever committed to what is not written in place.
+        let read_only = |disk: &Disk| disk.format == Format::Vmdk || disk.part.is_some();
+        if self.all.iter().any(read_only) {
+            return Ok(None);
+        }
         match Home::look(state_dir, &self.identities()) {
             Err(error) if error.code == "state-dir" => {
                 tracing::info!(%error, "no look at pending journals");
@@ -168,10 +284,11 @@ impl Disks {
             return Ok(());
         };
         tracing::warn!("a commit of this guest was interrupted: reading through its journal");
-        for (index, disk) in self.0.iter().enumerate() {
+        for (index, disk) in self.all.iter().enumerate() {
             let delta = tempfile::tempfile().map_err(|e| Error::io("making a file", e))?;
             let base = disk.raw(false)?;
-            let room = if disk.qcow2 { disk.overlay_limit } else { 0 };
+            let grows = disk.format == Format::Qcow2;
+            let room = if grows { disk.overlay_limit } else { 0 };
             let len = base.len().saturating_add(room);
             let overlay = Overlay::with_len(Arc::new(base), len, delta, disk.overlay_limit);
             journal.lay(&disk.identity, &overlay)?;
@@ -184,7 +301,7 @@ impl Disks {
     pub(super) fn home(&self, state_dir: &Path) -> Result<Writable> {
         let home = Home::open(state_dir, &self.identities())?;
         let disks = self
-            .0
+            .all
             .iter()
             .map(|disk| {
                 let raw = Box::new(disk.raw(true)?);
@@ -295,7 +412,8 @@ impl Writable {
             let base = Raw::container_from_file(file, &open.identity.path, false)?;
             let delta = duplicate(session.delta(index)?)?;
             let ends = changed.iter().map(|run| run.offset.saturating_add(run.len));
-            let grown = ends.max().filter(|_| is_qcow2(&base)).unwrap_or(0);
+            let grows = Format::of(&base) == Format::Qcow2;
+            let grown = ends.max().filter(|_| grows).unwrap_or(0);
             let len = base.len().max(grown);
             let new = Overlay::from_changed(Arc::new(base), len, delta, &changed, OVERLAY_LIMIT)?;
             news.push(CommitDisk {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::Context;
 use super::disks::Disks;
+use super::opening::OpeningChoice;
 use crate::disk::{self, DiskIdentity, Home, Overlay, Storage, check_range};
 use crate::error::{Error, Result};
 use crate::hive::{Dirty, Editor, Hive, Recovery, typed};
@@ -52,7 +53,7 @@ pub fn edit_hive(
     dirty: Dirty,
     edit: impl FnOnce(&mut Editor<'_>) -> Result<()>,
 ) -> Result<HiveEdit> {
-    let disks = Disks::open_write(&with_logs(path)?)?;
+    let disks = Disks::open_write(&with_logs(path)?, &OpeningChoice::default())?;
     let mut writable = disks.home(context.state_dir)?;
     writable.recover()?;
     let files = writable.contents(MOST)?;

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The recipe, readable from top to bottom: what each verb does with the rooms, in which order.
 
+mod archive;
+mod beside;
 mod bundle;
 mod convert;
+mod destination;
 mod disks;
 mod esp;
 mod families;
 mod hands;
 mod hive;
 mod hives;
+mod images;
 mod intact;
 mod labels;
 mod opening;
 mod opinions;
+mod place;
 mod process;
 pub mod progress;
 mod proof;
@@ -27,10 +32,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 pub use convert::{ConvertOptions, convert};
+pub use destination::NewDisks;
 pub use families::FAMILIES;
 pub use hive::{HiveEdit, edit_hive, read_hive};
 pub use opening::{KeyFile, OpeningChoice};
 pub use proof::{BootOptions, boot};
+pub use protocol::NewImage;
 pub use undo::{RecoverReport, UndoReport, recover, undo};
 
 use self::bundle::Drivers;
@@ -48,7 +55,8 @@ use crate::report::{self, Report, Timings, UndoInfo};
 /// Runs a hidden role of the program: the process that the supervisor started it to be.
 pub fn role(name: &str) -> ExitCode {
     let result = match name {
-        "__worker" => worker::main(),
+        "__worker" => worker::main(false),
+        "__copier" => worker::main(true),
         _ => Channel::inherited().and_then(mounter_main),
     };
     match result {
@@ -201,6 +209,7 @@ fn examine(
             target: Some(plan.target),
             committed: false,
             committed_bytes: 0,
+            output: Vec::new(),
             undo: UndoInfo::default(),
             timings_ms: timings,
             peak_rss_bytes: session.peak_rss(),
@@ -214,7 +223,7 @@ fn read_only<T>(
     paths: &[PathBuf],
     work: impl FnOnce(&mut Session) -> Result<T>,
 ) -> Result<T> {
-    let disks = Disks::open_read(paths)?;
+    let disks = Disks::open_read(paths, context.opening)?;
     let scratch = std::env::temp_dir();
     let mut session = Session::start(&disks, &scratch, context.opening)?;
     disks.lay_pending(context.state_dir, &mut session)?;

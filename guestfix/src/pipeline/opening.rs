@@ -33,12 +33,16 @@ pub struct OpeningChoice {
     pub allow_degraded: bool,
     /// `--boot-disk` was given: that one is the first.
     pub boot_disk_first: bool,
+    /// `--allow-backing`.
+    pub allow_backing: bool,
+    /// The disks will be copied as a whole.
+    pub copies: bool,
 }
 
 impl OpeningChoice {
-    /// True when nothing was said.
+    /// True when nothing was said that the worker must know.
     pub fn is_default(&self) -> bool {
-        *self == Self::default()
+        self.keys.is_empty() && !self.allow_degraded && !self.boot_disk_first
     }
 
     /// The keys that somebody could type, in the order given.

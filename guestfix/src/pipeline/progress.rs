@@ -11,6 +11,8 @@ pub enum Stage {
     Inspect,
     /// Deciding.
     Plan,
+    /// Comparing an OVA with its manifest.
+    Check,
     /// Writing to the overlay.
     Apply,
     /// Re-reading and checking.
@@ -20,6 +22,8 @@ pub enum Stage {
     CommitPending,
     /// Writing to the disks.
     Commit,
+    /// Writing new disks.
+    Copy,
     /// Booting the proof.
     Boot,
 }

@@ -8,6 +8,7 @@ use super::disks::Disks;
 use super::progress::Stage;
 use super::{Context, inspect};
 use crate::boot::{self, Arch, BootReport, Drive, Format, Machine, Nic, NicModel, Watch};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::inspect::Facts;
 use crate::plan::Bus;
@@ -30,7 +31,7 @@ pub struct BootOptions {
 pub fn boot(context: &Context<'_>, paths: &[PathBuf], options: &BootOptions) -> Result<BootReport> {
     refuse_pending(context, paths)?;
     let facts = inspect(context, paths, None)?;
-    let machine = machine(&facts, paths, options.bus)?;
+    let machine = machine(context, &facts, paths, options.bus)?;
     let watch = Watch {
         timeout: options.timeout,
         screenshot: options.screenshot.clone(),
@@ -43,7 +44,7 @@ pub fn boot(context: &Context<'_>, paths: &[PathBuf], options: &BootOptions) -> 
 
 /// QEMU reads the disks by itself, so it cannot read through a journal.
 fn refuse_pending(context: &Context<'_>, paths: &[PathBuf]) -> Result<()> {
-    if Disks::open_read(paths)?.pending(context.state_dir)? {
+    if Disks::open_read(paths, context.opening)?.pending(context.state_dir)? {
         return Err(Error::refused(
             "pending-journal",
             "an interrupted commit of this guest waits",
@@ -55,17 +56,25 @@ fn refuse_pending(context: &Context<'_>, paths: &[PathBuf]) -> Result<()> {
 
 /// The machine that KubeVirt would make of the recommended target: one NIC for each that the guest
 /// configures, with its hardware address where that is known.
-fn machine(facts: &Facts, paths: &[PathBuf], bus: Bus) -> Result<Machine> {
-    let disks = Disks::open_read(paths)?;
-    let drives = paths.iter().zip(disks.iter()).map(|(path, disk)| Drive {
-        path: path.clone(),
-        format: if disk.qcow2 {
-            Format::Qcow2
-        } else {
-            Format::Raw
-        },
+fn machine(context: &Context<'_>, facts: &Facts, paths: &[PathBuf], bus: Bus) -> Result<Machine> {
+    let disks = Disks::open_read(paths, context.opening)?;
+    let drives = paths.iter().zip(disks.iter()).map(|(path, disk)| {
+        let format = match disk.format {
+            disk::Format::Qcow2 => Format::Qcow2,
+            disk::Format::Raw => Format::Raw,
+            disk::Format::Vmdk => {
+                let what = "a VMDK is not booted as it is";
+                return Err(Error::refused("read-only-format", what)
+                    .on(path.display().to_string())
+                    .hint(
+                        "convert it (guestfix convert --to qcow2 NEW.qcow2 DISK...) and boot that",
+                    ));
+            }
+        };
+        let path = path.clone();
+        Ok(Drive { path, format })
     });
-    let mut drives: Vec<Drive> = drives.collect();
+    let mut drives: Vec<Drive> = drives.collect::<Result<_>>()?;
     if let Some(boot) = facts.disks.iter().position(|disk| disk.boot) {
         drives.get_mut(..=boot).unwrap_or_default().rotate_right(1);
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::hives::EditedHive;
+use crate::disk::Format;
 use crate::error::Error;
 use crate::fs::{FileType, GuestPath};
 use crate::hive::script::Edit;
@@ -14,6 +15,7 @@ use crate::inspect::Facts;
 use crate::linux::selinux::contexts::Label;
 use crate::plan::{Bus, Member, Plan, Policy};
 use crate::verify::Verdict;
+use crate::vm::ova::{Algorithm, Ova, Part};
 
 /// A disk handed to the worker. Two descriptors travel with each: the disk, open for reading, and
 /// an empty file for the overlay's delta.
@@ -27,8 +29,26 @@ pub(super) struct DiskSpec {
     pub sector_size: u32,
     /// How much the overlay may hold, bytes.
     pub overlay_limit: u64,
-    /// The disk is in a qcow2 image, which the overlay lies below.
-    pub qcow2: bool,
+    /// How the file holds the disk. The overlay lies below a qcow2 image and above a VMDK.
+    pub format: Format,
+    /// Only this part of the file: its start and length, bytes.
+    pub part: Option<(u64, u64)>,
+}
+
+/// How a new image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum NewImage {
+    /// Byte for byte, holes where there are zeros.
+    Raw,
+    /// qcow2, version 3.
+    Qcow2,
+}
+
+/// A part of a file, and how it shall be summed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Summed {
+    pub part: Part,
+    pub algorithm: Algorithm,
 }
 
 /// A run of bytes of a disk, by the disk's index.
@@ -142,6 +162,17 @@ pub(super) enum Order {
         /// The mounter stands by.
         mounts: bool,
     },
+    /// Writes a disk, as the overlay leaves it, into the empty file that comes along.
+    Copy {
+        /// Index of the disk.
+        disk: usize,
+        /// How.
+        image: NewImage,
+    },
+    /// Reads the list of the OVA that comes along; its path for errors.
+    Ova(String),
+    /// Sums a part of the file that comes along.
+    Sum(Summed),
     /// The answer to [`Answer::Ask`].
     Told(Result<Told, Error>),
 }
@@ -187,6 +218,18 @@ pub(super) enum Ask {
     },
     /// A read request for a mounted volume.
     Read(MountRequest),
+    /// A file that the image being opened names.
+    File {
+        /// As the image writes it.
+        name: String,
+    },
+    /// Nothing: this is how far the order is.
+    Heard {
+        /// Bytes.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
 }
 
 /// What the mounter said.
@@ -199,6 +242,10 @@ pub(super) enum Told {
     },
     /// The reply to a read.
     Read(MountReply),
+    /// The file comes along.
+    File,
+    /// Go on.
+    Heard,
 }
 
 /// From the worker to the supervisor.
@@ -233,6 +280,12 @@ pub(super) enum Answer {
         /// What to watch for an undo.
         marks: Vec<Mark>,
     },
+    /// Bytes that were written into a new image.
+    Copied(u64),
+    /// The list of an OVA.
+    Ova(Box<Ova>),
+    /// A sum in hex.
+    Sum(String),
     /// The worker needs something before it can answer.
     Ask(Ask),
 }

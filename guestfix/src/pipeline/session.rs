@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use serde_bytes::ByteBuf;
 
-use super::disks::Disks;
+use super::Context;
+use super::destination::Destination;
+use super::disks::{Disk, Disks};
 use super::hives::{self, EditedHive};
 use super::opening::{self, OpeningChoice};
 use super::opinions::{self, Opinions};
@@ -24,6 +26,7 @@ use crate::inspect::facts::MountFacts;
 use crate::linux::selinux::contexts::Label;
 use crate::plan::{Action, Bus, Plan, Policy};
 use crate::verify::Verdict;
+use crate::vm::Vm;
 
 /// What a re-read saw.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(super) struct Session {
     /// A private directory of this session; the mounter's tmpfs lies over it.
     dir: tempfile::TempDir,
     deltas: Vec<File>,
+    /// The machine as an OVA describes it, where nobody else does.
+    vm: Option<Vm>,
 }
 
 impl Session {
@@ -51,10 +56,11 @@ impl Session {
             .tempdir_in(scratch)
             .map_err(|e| Error::io(format!("making a directory in {}", scratch.display()), e))?;
         let mut session = Self {
-            worker: Process::spawn("worker")?,
+            worker: Process::spawn(if opening.copies { "copier" } else { "worker" })?,
             mounter: None,
             dir,
             deltas: Vec::new(),
+            vm: disks.vm.clone(),
         };
         session.open(disks, scratch)?;
         if !opening.is_default() {
@@ -74,7 +80,8 @@ impl Session {
                 path: disk.path.display().to_string(),
                 sector_size: disk.sector_size,
                 overlay_limit: disk.overlay_limit,
-                qcow2: disk.qcow2,
+                format: disk.format,
+                part: disk.part,
             };
             let file = disk.for_worker()?;
             let delta = tempfile::tempfile_in(scratch)
@@ -85,9 +92,40 @@ impl Session {
             self.deltas.push(kept);
             let fds = [file.as_fd(), delta.as_fd()];
             self.worker.send(&Order::Open(vec![spec]), &fds)?;
-            self.answer()?;
+            self.opened(disk)?;
         }
         Ok(())
+    }
+
+    /// Waits until a disk is open, giving the worker the files that its image names.
+    fn opened(&mut self, disk: &Disk) -> Result<()> {
+        while let Answer::Ask(ask) = self.worker.recv()? {
+            let file = match ask {
+                Ask::File { name } => disk.beside(&name),
+                _ => Err(Error::internal("the worker may ask for files only")),
+            };
+            let told = file.as_ref().map(|_| Told::File).map_err(Error::clone);
+            let fds: Vec<BorrowedFd<'_>> = file.iter().map(AsFd::as_fd).collect();
+            self.worker.send(&Order::Told(told), &fds)?;
+        }
+        Ok(())
+    }
+
+    /// Has the disks, as the overlays leave them, written into new ones: the bytes written.
+    pub(super) fn fill(&mut self, context: &Context<'_>, to: &Destination) -> Result<u64> {
+        signal::check()?;
+        to.fill(context, &mut self.worker, self.deltas.len())
+    }
+
+    /// Unmounts what is only looked at: the kernel knows a btrfs by its UUID, and its copy would be
+    /// taken for it.
+    pub(super) fn look_no_more(&mut self) {
+        self.mounter = None;
+    }
+
+    /// How many disks there are.
+    pub(super) fn disks(&self) -> usize {
+        self.deltas.len()
     }
 
     /// The delta of a disk, for the commit.
@@ -133,7 +171,9 @@ impl Session {
                 | MountRequest::Space { .. }),
             ) => Ok(Told::Read(self.mount(&request)?)),
             // A worker that was taken over must not reach further than its own mounts.
-            Ask::Read(_) => Err(Error::internal("the worker may ask for reads only")),
+            Ask::Read(_) | Ask::File { .. } | Ask::Heard { .. } => {
+                Err(Error::internal("the worker may ask for reads only"))
+            }
         }
     }
 
@@ -171,10 +211,9 @@ impl Session {
     }
 
     pub(super) fn plan(&mut self, policy: &Policy, bus: Bus) -> Result<Plan> {
-        match self.order(&Order::Plan {
-            policy: policy.clone(),
-            bus,
-        })? {
+        let mut policy = policy.clone();
+        policy.vm = policy.vm.or_else(|| self.vm.clone());
+        match self.order(&Order::Plan { policy, bus })? {
             Answer::Plan(plan) => Ok(*plan),
             _ => Err(unexpected("plan")),
         }

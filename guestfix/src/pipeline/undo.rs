@@ -37,7 +37,7 @@ pub struct RecoverReport {
 /// # Errors
 /// `Refused`/`no-undo`, `Refused`/`has-run-since`, `Refused`/`in-use`; `Host` when writing fails.
 pub fn undo(context: &Context<'_>, paths: &[PathBuf], all: bool) -> Result<UndoReport> {
-    let disks = Disks::open_write(&expanded(paths)?)?;
+    let disks = Disks::open_write(&expanded(paths)?, context.opening)?;
     let mut writable = disks.home(context.state_dir)?;
     let (undone, remaining) = writable.undo(all)?;
     Ok(UndoReport {
@@ -52,7 +52,7 @@ pub fn undo(context: &Context<'_>, paths: &[PathBuf], all: bool) -> Result<UndoR
 /// # Errors
 /// `Refused`/`disk-replaced` when the disk is not the one the journal was written for.
 pub fn recover(context: &Context<'_>, paths: &[PathBuf]) -> Result<RecoverReport> {
-    let disks = Disks::open_write(&expanded(paths)?)?;
+    let disks = Disks::open_write(&expanded(paths)?, context.opening)?;
     let mut writable = disks.home(context.state_dir)?;
     let outcome = writable.recover()?.to_owned();
     Ok(RecoverReport {

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use super::families::{self, FAMILIES};
 use super::intact::Heads;
-use super::protocol::{Answer, DiskSpec, Mark, Order, Run};
+use super::protocol::{Answer, DiskSpec, Mark, NewImage, Order, Run};
 use super::remote::Remote;
-use super::{esp, hives, opening};
-use crate::disk::{self, Overlay, Raw, Storage};
+use super::{esp, hives, images, opening};
+use crate::disk::{self, Format, Overlay, Storage};
 use crate::error::{Error, Result};
 use crate::fs::health;
 use crate::host::channel::Channel;
 use crate::host::confine::{self, Limits};
 use crate::host::fuse;
-use crate::host::qcow2::Qcow2;
+use crate::host::qcow2::{Backing, Qcow2};
 use crate::inspect::{self, Concern, GuestDisk, Inspected, Recognise};
 use crate::linux::initramfs::{self, splice};
 use crate::linux::selinux;
@@ -29,12 +29,15 @@ use crate::volume::{self, Opening, Volume};
 /// The largest file the worker may write: bounds the overlay's deltas.
 const LARGEST_DELTA: u64 = 64 << 30;
 
+/// Processor time of a worker that copies disks, seconds: terabytes at what deflate inflates.
+const LONGEST_COPY: u64 = 24 * 3600;
+
 struct Worker {
     channel: Rc<Channel>,
     disks: Vec<GuestDisk>,
     overlays: Vec<Arc<Overlay>>,
-    /// The bytes that an image's file had, for each disk that is one.
-    containers: Vec<Option<u64>>,
+    /// For each disk in a qcow2 image the bytes that its file had, and what it is backed by.
+    containers: Vec<Option<(u64, Vec<Backing>)>>,
     opening: Opening,
     inspected: Option<Inspected>,
     heads: Heads,
@@ -42,16 +45,19 @@ struct Worker {
     exports: Vec<fuse::Server>,
 }
 
-/// Serves orders until the supervisor hangs up.
+/// Serves orders until the supervisor hangs up; `copies` disks as a whole if asked.
 ///
 /// # Errors
 /// When the worker cannot be confined, or the channel breaks.
-pub(super) fn main() -> Result<()> {
+pub(super) fn main(copies: bool) -> Result<()> {
     let channel = Rc::new(Channel::inherited()?);
-    let limits = Limits {
+    let mut limits = Limits {
         file_size: LARGEST_DELTA,
         ..Limits::default()
     };
+    if copies {
+        (limits.file_size, limits.cpu_s) = (u64::MAX, LONGEST_COPY);
+    }
     let confined = confine::confine_worker(&limits)?;
     tracing::debug!(?confined, "confined");
     let mut worker = Worker {
@@ -69,6 +75,20 @@ pub(super) fn main() -> Result<()> {
         channel.send(&answer, &[])?;
     }
     Ok(())
+}
+
+/// The descriptor that came along.
+fn one(fds: Vec<OwnedFd>) -> Result<File> {
+    let fd = fds.into_iter().next();
+    fd.map(File::from)
+        .ok_or_else(|| Error::internal("a file was promised and did not come"))
+}
+
+fn named(error: Error, path: &str) -> Error {
+    match error.disk {
+        Some(_) => error,
+        None => error.on(path),
+    }
 }
 
 impl Worker {
@@ -130,6 +150,11 @@ impl Worker {
             }
             Order::Serve => self.serve(fds),
             Order::Seal => self.seal(),
+            Order::Copy { disk, image } => self.copy(disk, image, fds),
+            Order::Ova(path) => {
+                images::list(one(fds)?, &path).map(|ova| Answer::Ova(Box::new(ova)))
+            }
+            Order::Sum(what) => images::sum(one(fds)?, &what, &self.channel).map(Answer::Sum),
             Order::Verify { root, bus, mounts } => self.verify(&root, bus, mounts),
             Order::Told(_) => Err(Error::internal("told something that was not asked")),
         }
@@ -141,12 +166,13 @@ impl Worker {
             let (Some(disk), Some(delta)) = (fds.next(), fds.next()) else {
                 return Err(Error::internal("a disk came without its descriptors"));
             };
-            let base = Raw::container_from_file(File::from(disk), &spec.path, false)
-                .map_err(|e| e.on(&spec.path))?;
+            let (base, backings) = images::base(&spec, File::from(disk), &self.channel)
+                .map_err(|e| named(e, &spec.path))?;
             let size = base.len();
-            let room = if spec.qcow2 { spec.overlay_limit } else { 0 };
+            let qcow2 = spec.format == Format::Qcow2;
+            let room = if qcow2 { spec.overlay_limit } else { 0 };
             let overlay = Arc::new(Overlay::with_len(
-                Arc::new(base),
+                base,
                 size.saturating_add(room),
                 File::from(delta),
                 spec.overlay_limit,
@@ -158,7 +184,7 @@ impl Worker {
                 storage: Arc::clone(&overlay) as Arc<dyn Storage>,
             });
             self.overlays.push(overlay);
-            self.containers.push(spec.qcow2.then_some(size));
+            self.containers.push(qcow2.then_some((size, backings)));
         }
         Ok(Answer::Done)
     }
@@ -175,7 +201,9 @@ impl Worker {
             .zip(&self.overlays)
             .zip(&self.containers);
         for ((disk, overlay), container) in all {
-            let Some(size) = container else { continue };
+            let Some((size, backings)) = container else {
+                continue;
+            };
             disk.storage.flush()?;
             let ends = overlay.changed().into_iter();
             let ends = ends.map(|extent| extent.offset.saturating_add(extent.len));
@@ -183,7 +211,7 @@ impl Worker {
             let named = |error: Error| error.on(&disk.path);
             disk::qcow2::check(overlay.as_ref(), size).map_err(named)?;
             let container = Arc::clone(overlay) as Arc<dyn Storage>;
-            disk.storage = Arc::new(Qcow2::open(container, size).map_err(named)?);
+            disk.storage = Arc::new(Qcow2::open(container, size, backings).map_err(named)?);
         }
         Ok(())
     }
@@ -246,6 +274,14 @@ impl Worker {
             .collect();
         self.exports.push(fuse::serve(fd, volumes)?);
         Ok(Answer::Done)
+    }
+
+    fn copy(&self, disk: usize, image: NewImage, fds: Vec<OwnedFd>) -> Result<Answer> {
+        let gone = || Error::internal(format!("there is no disk {disk}"));
+        let from = self.disks.get(disk).ok_or_else(gone)?;
+        images::copy_to(from.storage.as_ref(), one(fds)?, image, &self.channel)
+            .map(Answer::Copied)
+            .map_err(|e| named(e, &from.path))
     }
 
     fn seal(&mut self) -> Result<Answer> {

@@ -64,8 +64,11 @@ pub struct Report {
     pub target: Option<Target>,
     /// The disks were written.
     pub committed: bool,
-    /// Bytes of the disks that changed.
+    /// Bytes of the disks that changed; of new disks those that were written.
     pub committed_bytes: u64,
+    /// The new disks, in the guest's order, where `--to` made some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
     /// Whether there is a way back.
     pub undo: UndoInfo,
     /// Durations.

@@ -58,7 +58,15 @@ pub fn convert(report: &Report, dry_run: bool) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}: {}", headline(report.readiness), report.guest);
     let took = report.timings_ms.total;
+    for path in &report.output {
+        let _ = writeln!(out, "New disk: {path}");
+    }
     let _ = match (report.committed, dry_run, report.readiness) {
+        (true, _, _) if !report.output.is_empty() => writeln!(
+            out,
+            "Written: {} in {took} ms, read back from the new disks. What was given is as it was.",
+            size(report.committed_bytes)
+        ),
         (true, _, _) => writeln!(
             out,
             "Written: {} in {took} ms, read back from the disk. guestfix undo takes it back.",

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Volume;
 use zeroize::Zeroizing;
 
-use super::luks;
 use super::lvm::Groups;
 use super::md;
+use super::{btrfs, inner, luks};
 use crate::disk::{Below, Storage};
 use crate::error::{Error, Kind, Result};
 
@@ -148,6 +148,7 @@ pub fn assemble(volumes: Vec<Volume>, opening: &Opening) -> Result<Assembled> {
             continue;
         }
         out.unknown_keys(opening)?;
+        btrfs::join(&mut out.volumes)?;
         out.damage.sort();
         out.damage.dedup();
         return Ok(out);
@@ -163,6 +164,8 @@ pub fn assemble(volumes: Vec<Volume>, opening: &Opening) -> Result<Assembled> {
 struct Done {
     groups: Groups,
     arrays: Vec<String>,
+    /// Names of volumes whose partition tables were read.
+    inside: Vec<String>,
     /// Name and UUID of LUKS volumes.
     locks: Vec<(String, String)>,
 }
@@ -178,6 +181,8 @@ impl Assembled {
             .groups
             .assemble(&self.volumes, opening, partial && !any)?;
         any |= self.take(groups)?;
+        let inside = inner::partitions(&self.volumes, &mut done.inside)?;
+        any |= self.take(inside)?;
         Ok(any)
     }
 

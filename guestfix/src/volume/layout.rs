@@ -37,6 +37,33 @@ pub fn read_layout(disk_index: usize, disk: Arc<dyn Storage>, sector_size: u32) 
     })
 }
 
+/// Reads the partition table inside an assembled volume; `None` where there is none.
+///
+/// # Errors
+/// As [`read_layout`].
+pub(super) fn read_inside(
+    name: &str,
+    index: usize,
+    storage: Arc<dyn Storage>,
+) -> Result<Option<Layout>> {
+    let reader = Reader {
+        name,
+        index,
+        disk: storage,
+    };
+    match reader.read(512) {
+        Ok(layout) if layout.table != TableKind::None && !layout.volumes.is_empty() => {
+            Ok(Some(layout))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.code == "not-a-disk" => Ok(None),
+        Err(error) => Err(match error.disk {
+            None => error.on(name),
+            Some(_) => error,
+        }),
+    }
+}
+
 struct Reader<'a> {
     name: &'a str,
     index: usize,

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::disk::Storage;
 
 mod assemble;
+mod btrfs;
 pub(crate) mod field;
 mod gpt;
+mod inner;
 mod layout;
 mod luks;
 mod lvm;
@@ -47,7 +49,7 @@ pub enum TableKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Content {
-    /// `ext2`, `ext3`, `ext4`, `xfs`, `btrfs`, `vfat`, `ntfs`, `swap`, `lvm2-pv`, `md-member`,
+    /// `ext2`, `ext3`, `ext4`, `xfs`, `btrfs`, `btrfs-device` (another device of one), `vfat`, `ntfs`, `swap`, `lvm2-pv`, `md-member`,
     /// `luks`, `bitlocker`, `iso9660`, `squashfs`, `zeros` or `unknown`.
     pub kind: String,
     /// Filesystem UUID in the notation of /dev/disk/by-uuid.
@@ -82,7 +84,8 @@ impl Stack {
 pub struct Volume {
     /// Stable name: `disk0` for a whole disk, `disk0p1` for its partition number 1 as the kernel
     /// numbers it (logical partitions of an MBR from 5), `vg/lv` for a logical volume, `md0` or
-    /// `md-NAME` for an array, `luks-UUID` for an opened LUKS volume.
+    /// `md-NAME` for an array, `luks-UUID` for an opened LUKS volume, and `p1` behind one of these
+    /// for a partition in it.
     pub name: String,
     /// Index of the disk that holds it, or the first part of what it is made of.
     pub disk: usize,

@@ -42,7 +42,7 @@ fn a_file_that_is_no_disk() {
 #[test]
 fn another_image_format_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for (format, name) in [("vmdk", "VMDK"), ("vhdx", "VHDX")] {
+    for (format, name) in [("vdi", "VDI"), ("vhdx", "VHDX")] {
         let disk = dir.path().join(format!("disk.{format}"));
         tool::run(
             "qemu-img",

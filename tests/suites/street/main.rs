@@ -3,6 +3,7 @@
 
 mod filesystems;
 mod grub;
+mod images;
 mod real;
 mod stacks;
 mod tools;

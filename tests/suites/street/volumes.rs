@@ -246,3 +246,68 @@ fn without_one_of_its_disks_a_guest_is_refused_by_the_id_of_what_is_missing() {
         .expect(3);
     assert_eq!(error["code"], "lvm-duplicate-pv", "{error}");
 }
+
+/// A btrfs over a partition and a whole second disk, mirrored metadata on both.
+fn btrfs_disks(dir: &Path) -> [PathBuf; 2] {
+    let small = Small::on(Filesystem::Btrfs).build(dir, |_| {});
+    let second = dir.join("second.img");
+    let file = File::create(&second).unwrap();
+    file.set_len(200 << 20).unwrap();
+    let (offset, len) = partition(&small.path, small.root);
+    let point = dir.join("point");
+    std::fs::create_dir(&point).unwrap();
+    let one = tool::LoopDevice::part(&small.path, offset, len);
+    let two = tool::LoopDevice::new(&second);
+    tool::run("mount", &[one.path(), &point]);
+    let add: [&std::ffi::OsStr; 5] = [
+        "device".as_ref(),
+        "add".as_ref(),
+        "-f".as_ref(),
+        two.path().as_ref(),
+        point.as_ref(),
+    ];
+    tool::run("btrfs", &add);
+    let point_text = point.to_str().unwrap();
+    let balance = [
+        "balance",
+        "start",
+        "-f",
+        "-mconvert=raid1",
+        "-dconvert=single",
+        point_text,
+    ];
+    tool::run("btrfs", &balance);
+    tool::run("umount", &[&point]);
+    [small.path, second]
+}
+
+#[test]
+fn a_btrfs_over_two_disks_goes_there_and_back_in_any_order_and_not_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let disks = btrfs_disks(dir.path());
+    let state = dir.path().join("state");
+    let before = sums(&disks);
+    let turned = [&disks[1], &disks[0]];
+    for order in [[&disks[0], &disks[1]], turned] {
+        let facts = Cli::new("inspect", &order, &state).run().expect(0);
+        let kinds: Vec<_> = facts["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|volume| volume["content"]["kind"].as_str().unwrap())
+            .collect();
+        assert!(
+            kinds.contains(&"btrfs") && kinds.contains(&"btrfs-device"),
+            "{kinds:?}"
+        );
+    }
+    let report = Cli::new("convert", &turned, &state).run().expect(0);
+    assert_eq!(report["committed"], true, "{report}");
+    Cli::new("verify", &disks, &state).run().expect(0);
+    Cli::new("undo", &turned, &state).run().expect(0);
+    assert_eq!(sums(&disks), before);
+
+    let alone = Cli::new("convert", &[&disks[0]], &state).run().expect(3);
+    assert_eq!(alone["code"], "btrfs-missing-device", "{alone}");
+    assert_eq!(sums(&disks), before);
+}

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::group::{Area, Group, Kind, Logical, Segment};
-use super::images;
+use super::images::{self, Head};
+use super::thin::Pool;
 use crate::disk::Storage;
 use crate::error::{Error, Result};
 use crate::volume::mapped::{Leg, Linear, Mapped, Mirrored, Striped};
+use crate::volume::md::geometry::Ten;
+use crate::volume::md::parity::{self, Parity};
 use crate::volume::{Volume, Window};
 
 /// Logical volumes in logical volumes, deepest: a raid image of a pool's data is three.
@@ -24,6 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) physical: BTreeMap<&'a str, &'a Volume>,
     /// What was built before.
     pub(super) built: BTreeMap<String, Arc<dyn Storage>>,
+    /// The thin pools that were opened.
+    pub(super) pools: BTreeMap<String, Arc<Pool>>,
     pub(super) allow_degraded: bool,
 }
 
@@ -113,6 +118,15 @@ impl Builder<'_> {
                 chunk,
                 images,
             } => self.raid(name, (level, *chunk), images, len, depth),
+            Kind::Thin {
+                pool,
+                device,
+                origin: false,
+            } => {
+                let full = format!("{}/{name}", self.group.name);
+                let pool = self.pool(pool, depth)?;
+                Ok(Arc::new(pool.device(&full, *device, len)?))
+            }
             Kind::Zero
             | Kind::Other(_)
             | Kind::ThinPool { .. }
@@ -136,13 +150,46 @@ impl Builder<'_> {
 
     fn unsupported(&self, name: &str, kind: &Kind) -> Error {
         let what = match kind {
-            Kind::Thin { .. } | Kind::ThinPool { .. } => "a volume of a thin pool",
+            Kind::Thin { .. } => "a thin volume over an external origin",
+            Kind::ThinPool { .. } => "a thin pool",
             Kind::Snapshot { .. } => "a snapshot",
             Kind::Zero => "a volume of zeros",
             Kind::Other(kind) => kind,
             _ => "a volume of another kind",
         };
         unsupported(&self.group.name, name, what)
+    }
+
+    /// Opens a thin pool, once for all its volumes.
+    fn pool(&mut self, name: &str, depth: usize) -> Result<Arc<Pool>> {
+        if let Some(open) = self.pools.get(name) {
+            return Ok(Arc::clone(open));
+        }
+        let group = self.group;
+        let segments = group.logical.get(name).map(|pool| pool.segments.as_slice());
+        let Some(
+            [
+                Segment {
+                    kind:
+                        Kind::ThinPool {
+                            metadata,
+                            data,
+                            chunk,
+                            transaction,
+                        },
+                    ..
+                },
+            ],
+        ) = segments
+        else {
+            return Err(self.bad("lvm-metadata", format!("{name} is no thin pool")));
+        };
+        let deeper = depth.saturating_add(1);
+        let parts = (self.logical(metadata, deeper)?, self.logical(data, deeper)?);
+        let full = format!("{}/{name}", group.name);
+        let pool = Pool::open(&full, parts, (*chunk, *transaction))?;
+        self.pools.insert(name.to_owned(), Arc::clone(&pool));
+        Ok(pool)
     }
 
     fn striped(
@@ -188,7 +235,7 @@ impl Builder<'_> {
         let each = match level {
             "raid1" => len,
             "raid0" => len.checked_div(data.len() as u64).unwrap_or(0),
-            _ => return Err(unsupported(&self.group.name, name, level)),
+            _ => return self.chunked(name, (level, chunk), (data, &heads, &order), len),
         };
         if data.iter().any(|image| image.len() < each) || (level == "raid0" && chunk == 0) {
             return Err(self.bad("lvm-metadata", format!("an image of {name} is too short")));
@@ -199,6 +246,49 @@ impl Builder<'_> {
             "raid1" => self.mapped(name, data, Mirrored { starts, len }),
             _ => self.mapped(name, data, Striped { starts, chunk, len }),
         })
+    }
+
+    /// Images with parity, or mirrored chunk by chunk: how, the kernel wrote on them.
+    fn chunked(
+        &self,
+        name: &str,
+        (level, chunk): (&str, u64),
+        (data, heads, order): (Vec<Arc<dyn Storage>>, &[Option<Head>], &[usize]),
+        len: u64,
+    ) -> Result<Arc<dyn Storage>> {
+        let kind = || unsupported(&self.group.name, name, level);
+        let first = order.first().and_then(|index| heads.get(*index));
+        let head = first.and_then(Option::as_ref).ok_or_else(kind)?;
+        let (number, layout) = head.layout(chunk).ok_or_else(kind)?;
+        let used = data.iter().map(|image| image.len()).min().unwrap_or(0);
+        let used = used.checked_div(chunk).unwrap_or(0).saturating_mul(chunk);
+        let starts = vec![0; data.len()];
+        let full = format!("{}/{name}", self.group.name);
+        let storage: Arc<dyn Storage> = if number == 10 {
+            let usable = (0..data.len())
+                .map(|index| order.contains(&index))
+                .collect();
+            let ten = Ten::new(starts, usable, layout, chunk, used).ok_or_else(kind)?;
+            self.mapped(name, data, ten)
+        } else {
+            if order.len() < data.len() {
+                let what = "a volume with parity that lacks an image";
+                return Err(unsupported(&self.group.name, name, what));
+            }
+            if !heads.iter().flatten().all(|head| head.synced) && !self.allow_degraded {
+                let what = "its parity was not yet computed, or it was not stopped cleanly";
+                return Err(Error::refused("raid-degraded", what)
+                    .on(full)
+                    .hint("let it recover in the guest; --allow-degraded converts it as it is"));
+            }
+            let how = parity::layout(number, layout).ok_or_else(kind)?;
+            Arc::new(Parity::new(full.clone(), data, starts, (chunk, used), how).ok_or_else(kind)?)
+        };
+        if storage.len() < len {
+            return Err(self.bad("lvm-metadata", format!("an image of {name} is too short")));
+        }
+        // The last stripe may reach beyond the volume.
+        Ok(Arc::new(Window::new(full, storage, 0, len)?))
     }
 
     fn areas(&mut self, areas: &[Area], count: u64, depth: usize) -> Result<Parts> {

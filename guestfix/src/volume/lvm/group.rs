@@ -80,6 +80,8 @@ pub(super) enum Kind {
         metadata: String,
         data: String,
         chunk: u64,
+        /// Counts changes of the pool's volumes.
+        transaction: u64,
     },
     /// A copy-on-write snapshot: the volume that it is of, and where it keeps what changed.
     Snapshot { origin: String, store: String },
@@ -219,6 +221,7 @@ fn read_kind(segment: &Section) -> Result<Kind> {
             metadata: owned("metadata")?,
             data: owned("pool")?,
             chunk: bytes("chunk_size")?,
+            transaction: segment.number("transaction_id")?,
         },
         "snapshot" => Kind::Snapshot {
             origin: owned("origin")?,

@@ -16,6 +16,24 @@ pub(super) struct Head {
     whole: bool,
     /// Its place among the images.
     position: u64,
+    /// The images agree: what parity says of them is true.
+    pub(super) synced: bool,
+    /// As the kernel's md driver numbers them.
+    level: u32,
+    layout: u32,
+    /// Bytes.
+    chunk: u64,
+    /// Its shape is being changed, or was: data begins elsewhere.
+    reshaped: bool,
+}
+
+impl Head {
+    /// Level and layout of a volume in chunks of so many bytes; `None` when they are not to be
+    /// relied on.
+    pub(super) fn layout(&self, chunk: u64) -> Option<(u32, u32)> {
+        let sound = !self.reshaped && self.chunk == chunk && chunk > 0;
+        sound.then_some((self.level, self.layout))
+    }
 }
 
 /// Reads an image's superblock; `None` when it was never written.
@@ -28,6 +46,12 @@ pub(super) fn read_head(bytes: &[u8]) -> Option<Head> {
         events: le64(bytes, 16)?,
         failed: le64(bytes, 24)?,
         whole: le64(bytes, 32)? == u64::MAX,
+        synced: le64(bytes, 40)? == u64::MAX,
+        level: le32(bytes, 48)?,
+        layout: le32(bytes, 52)?,
+        chunk: u64::from(le32(bytes, 56)?).saturating_mul(512),
+        // Fields of version 1.9 count where its bit says so: flags, and where data begins.
+        reshaped: le32(bytes, 4)? & 1 != 0 && (le32(bytes, 60)? & 1 != 0 || le64(bytes, 96)? != 0),
     })
 }
 

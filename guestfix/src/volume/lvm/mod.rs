@@ -6,6 +6,7 @@ mod group;
 mod images;
 mod label;
 mod text;
+mod thin;
 
 use std::collections::BTreeMap;
 
@@ -225,6 +226,7 @@ fn logical_volumes(
         group,
         physical,
         built: BTreeMap::new(),
+        pools: BTreeMap::new(),
         allow_degraded: opening.allow_degraded,
     };
     for (name, logical) in &group.logical {
@@ -369,5 +371,7 @@ fn dashed(id: &str) -> String {
     out
 }
 
+#[cfg(test)]
+mod raid_tests;
 #[cfg(test)]
 mod tests;

@@ -110,7 +110,7 @@ impl Geometry for Zoned {
 
 /// A raid10: every chunk on several members, near or far or both.
 #[derive(Debug)]
-pub(super) struct Ten {
+pub(in crate::volume) struct Ten {
     starts: Vec<u64>,
     /// Members to be used.
     usable: Vec<bool>,
@@ -126,7 +126,7 @@ pub(super) struct Ten {
 
 impl Ten {
     /// `None` when the numbers make no sense.
-    pub(super) fn new(
+    pub(in crate::volume) fn new(
         starts: Vec<u64>,
         usable: Vec<bool>,
         layout: u32,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Arrays of Linux's md driver.
 
-mod geometry;
-mod parity;
+pub(super) mod geometry;
+pub(super) mod parity;
 mod superblock;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::assemble::{Made, Opening, Unopened};
 use super::mapped::{Leg, Linear, Mapped, Mirrored};
@@ -14,7 +14,7 @@ use super::{Stack, Volume};
 use crate::disk::Storage;
 use crate::error::{Error, Kind, Result};
 use geometry::{Ten, Zoned};
-use parity::{Parity, Turn};
+use parity::Parity;
 use superblock::{Super, read_super};
 
 /// A member that was found.
@@ -307,28 +307,13 @@ fn parity(
     members: Vec<Arc<dyn Storage>>,
     starts: Vec<u64>,
 ) -> Result<Arc<dyn Storage>> {
-    let two = newest.level == 6;
-    let turn = match newest.level {
-        4 => Some(Turn::Last),
-        6 if newest.layout > 3 => None,
-        _ => Turn::numbered(newest.layout),
-    };
-    let turn = turn.ok_or_else(|| unsupported(&format!("a layout {} of parity", newest.layout)))?;
-    let width = members.len().saturating_sub(if two { 2 } else { 1 }) as u64;
-    let chunks = newest.used.checked_div(newest.chunk).filter(|_| width > 0);
-    let len = chunks
-        .and_then(|chunks| chunks.checked_mul(newest.chunk)?.checked_mul(width))
+    let what = format!("a layout {} of parity", newest.layout);
+    let level = u32::try_from(newest.level).unwrap_or(0);
+    let how = parity::layout(level, newest.layout).ok_or_else(|| unsupported(&what))?;
+    let sizes = (newest.chunk, newest.used);
+    let parity = Parity::new(name, members, starts, sizes, how)
         .ok_or_else(|| Error::corrupt("md-superblock", "the array's numbers make no sense"))?;
-    Ok(Arc::new(Parity {
-        name,
-        members,
-        starts,
-        chunk: newest.chunk,
-        turn,
-        two,
-        len,
-        change: Mutex::new(()),
-    }))
+    Ok(Arc::new(parity))
 }
 
 fn volume(

@@ -9,43 +9,69 @@ use crate::error::{Error, Result};
 
 /// Where the parity of a stripe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(in crate::volume) enum Turn {
     LeftAsymmetric,
     RightAsymmetric,
     LeftSymmetric,
     RightSymmetric,
     First,
     Last,
+    /// Three of other makers (`ALGORITHM_ROTATING_...`).
+    ZeroRestart,
+    NRestart,
+    NContinue,
 }
 
-impl Turn {
-    /// By the number that superblocks write.
-    pub(super) fn numbered(layout: u32) -> Option<Self> {
+/// Where the second parity goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::volume) enum Second {
+    None,
+    /// Behind the first.
+    Behind,
+    /// Before the first.
+    Before,
+    /// On the last member, the others as in a raid5.
+    OnLast,
+}
+
+/// How parity lies, by the numbers that superblocks write (drivers/md/raid5.h).
+pub(in crate::volume) fn layout(level: u32, layout: u32) -> Option<(Turn, Second)> {
+    let five = |layout| {
         Some(match layout {
-            0 => Self::LeftAsymmetric,
-            1 => Self::RightAsymmetric,
-            2 => Self::LeftSymmetric,
-            3 => Self::RightSymmetric,
-            4 => Self::First,
-            5 => Self::Last,
+            0 => Turn::LeftAsymmetric,
+            1 => Turn::RightAsymmetric,
+            2 => Turn::LeftSymmetric,
+            3 => Turn::RightSymmetric,
+            4 => Turn::First,
+            5 => Turn::Last,
             _ => return None,
         })
-    }
+    };
+    Some(match (level, layout) {
+        (4, _) => (Turn::Last, Second::None),
+        (5, layout) => (five(layout)?, Second::None),
+        (6, 8) => (Turn::ZeroRestart, Second::Behind),
+        (6, 9) => (Turn::NRestart, Second::Behind),
+        (6, 10) => (Turn::NContinue, Second::Before),
+        (6, 16..=20) => (five(layout.saturating_sub(16))?, Second::OnLast),
+        (6, 4) => return None,
+        (6, layout) => (five(layout)?, Second::Behind),
+        _ => return None,
+    })
 }
 
 /// An array with one or two parities, all its members there and in agreement.
-pub(super) struct Parity {
-    pub(super) name: String,
-    pub(super) members: Vec<Arc<dyn Storage>>,
+pub(in crate::volume) struct Parity {
+    name: String,
+    members: Vec<Arc<dyn Storage>>,
     /// Where data begins on each member.
-    pub(super) starts: Vec<u64>,
-    pub(super) chunk: u64,
-    pub(super) turn: Turn,
-    /// raid6.
-    pub(super) two: bool,
-    pub(super) len: u64,
+    starts: Vec<u64>,
+    chunk: u64,
+    turn: Turn,
+    second: Second,
+    len: u64,
     /// Data and parity change together.
-    pub(super) change: Mutex<()>,
+    change: Mutex<()>,
 }
 
 /// Where a byte of the array lies: members by index, and the place on each of them.
@@ -63,51 +89,104 @@ struct Place {
 }
 
 impl Parity {
+    /// An array of `used` bytes on each member; `None` when the numbers make no sense.
+    pub(in crate::volume) fn new(
+        name: String,
+        members: Vec<Arc<dyn Storage>>,
+        starts: Vec<u64>,
+        (chunk, used): (u64, u64),
+        (turn, second): (Turn, Second),
+    ) -> Option<Self> {
+        let parities = if second == Second::None { 1 } else { 2 };
+        let width = members.len().checked_sub(parities)?;
+        let rows = used.checked_div(chunk).filter(|_| width > 0)?;
+        Some(Self {
+            name,
+            members,
+            starts,
+            chunk,
+            turn,
+            second,
+            len: rows.checked_mul(chunk)?.checked_mul(width as u64)?,
+            change: Mutex::new(()),
+        })
+    }
+
     fn place(&self, offset: u64) -> Option<Place> {
         let all = self.members.len();
-        let parities = if self.two { 2 } else { 1 };
+        let parities = if self.second == Second::None { 1 } else { 2 };
         let width = all.checked_sub(parities)?;
         let number = offset.checked_div(self.chunk)?;
         let inside = offset.checked_rem(self.chunk)?;
         let row = number.checked_div(width as u64)?;
         let column = usize::try_from(number.checked_rem(width as u64)?).ok()?;
-        let turn = usize::try_from(row.checked_rem(all as u64)?).ok()?;
-        let last = all.checked_sub(1)?;
+        // Those among which data and the first parity go round.
+        let ring = match self.second {
+            Second::OnLast => all.checked_sub(1)?,
+            _ => all,
+        };
+        let turned = match self.turn {
+            Turn::NRestart => row.checked_add(1)?,
+            _ => row,
+        };
+        let turn = usize::try_from(turned.checked_rem(ring as u64)?).ok()?;
         let p = match self.turn {
-            Turn::LeftAsymmetric | Turn::LeftSymmetric => last.checked_sub(turn)?,
-            Turn::RightAsymmetric | Turn::RightSymmetric => turn,
+            Turn::LeftAsymmetric | Turn::LeftSymmetric | Turn::NRestart | Turn::NContinue => {
+                ring.checked_sub(1)?.checked_sub(turn)?
+            }
+            Turn::RightAsymmetric | Turn::RightSymmetric | Turn::ZeroRestart => turn,
             Turn::First => 0,
             Turn::Last => width,
         };
-        let q = if self.two {
-            Some(p.checked_add(1)?.checked_rem(all)?)
-        } else {
-            None
+        let q = match self.second {
+            Second::None => None,
+            Second::Behind => Some(p.checked_add(1)?.checked_rem(all)?),
+            Second::Before => Some(p.checked_add(all)?.checked_sub(1)?.checked_rem(all)?),
+            Second::OnLast => Some(ring),
         };
-        let skip = p.checked_add(parities)?.checked_add(column)?;
+        // Parities that stand together in the way of the data.
+        let wide = match self.second {
+            Second::Behind => 2,
+            _ => 1,
+        };
         let data = match self.turn {
-            Turn::LeftSymmetric | Turn::RightSymmetric => skip.checked_rem(all)?,
+            Turn::LeftSymmetric | Turn::RightSymmetric | Turn::NContinue => p
+                .checked_add(wide)?
+                .checked_add(column)?
+                .checked_rem(ring)?,
             // The second parity wrapped round to the front.
             _ if q == Some(0) => column.checked_add(1)?,
-            _ if column >= p => column.checked_add(parities)?,
+            _ if column >= p => column.checked_add(wide)?,
             _ => column,
         };
-        // Counted from behind the second parity, the parities left out.
-        let first = q.map_or(0, |q| {
-            q.checked_add(1).filter(|next| *next < all).unwrap_or(0)
-        });
-        let slot = (0..all)
-            .filter_map(|step| first.checked_add(step)?.checked_rem(all))
-            .filter(|member| *member != p && Some(*member) != q)
-            .position(|member| member == data)?;
         Some(Place {
             data,
             p,
             q,
-            slot,
+            slot: self.slot(data, p, q)?,
             at: row.checked_mul(self.chunk)?.checked_add(inside)?,
             left: self.chunk.checked_sub(inside)?,
         })
+    }
+
+    /// The power of the generator for a member's data.
+    fn slot(&self, data: usize, p: usize, q: Option<usize>) -> Option<usize> {
+        // Other makers count every member, those with parity as zeros.
+        if matches!(
+            self.turn,
+            Turn::ZeroRestart | Turn::NRestart | Turn::NContinue
+        ) {
+            return Some(data);
+        }
+        let all = self.members.len();
+        // Counted from behind the second parity, the parities left out.
+        let first = q.map_or(0, |q| {
+            q.checked_add(1).filter(|next| *next < all).unwrap_or(0)
+        });
+        (0..all)
+            .filter_map(|step| first.checked_add(step)?.checked_rem(all))
+            .filter(|member| *member != p && Some(*member) != q)
+            .position(|member| member == data)
     }
 
     fn walk(
