@@ -12,16 +12,16 @@ use crate::api::status::{self, Commit, GuestConversionStatus};
 use crate::api::{Mode, names};
 
 /// A thousand seconds into time.
-pub(super) fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     at(1000)
 }
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 /// A conversion of web01-d0 that the controller holds, without a status.
-pub(super) fn fresh(mode: Mode) -> GuestConversion {
+pub(crate) fn fresh(mode: Mode) -> GuestConversion {
     let mut new = GuestConversion::new(
         "web01",
         GuestConversionSpec {
@@ -41,7 +41,7 @@ pub(super) fn fresh(mode: Mode) -> GuestConversion {
 }
 
 /// The same, assigned to node n1 ten seconds ago.
-pub(super) fn assigned(mode: Mode) -> GuestConversion {
+pub(crate) fn assigned(mode: Mode) -> GuestConversion {
     let mut conversion = fresh(mode);
     let conditions = vec![
         made(Kind::DisksReady, Is::True, "AllDisks"),
@@ -67,12 +67,12 @@ pub(super) fn assigned(mode: Mode) -> GuestConversion {
     conversion
 }
 
-pub(super) fn made(kind: Kind, is: Is, reason: &str) -> Condition {
+pub(crate) fn made(kind: Kind, is: Is, reason: &str) -> Condition {
     condition::make(&[], kind, is, (reason, ""), at(990))
 }
 
 /// Puts a condition in the place of the one of its kind.
-pub(super) fn with(
+pub(crate) fn with(
     mut conversion: GuestConversion,
     kind: Kind,
     is: Is,
@@ -85,7 +85,7 @@ pub(super) fn with(
 }
 
 /// A commit of n1 stands.
-pub(super) fn committing(mut conversion: GuestConversion) -> GuestConversion {
+pub(crate) fn committing(mut conversion: GuestConversion) -> GuestConversion {
     conversion.status.get_or_insert_default().commit = Some(Commit {
         node: "n1".into(),
         claims: vec!["u-0".into()],
@@ -94,7 +94,7 @@ pub(super) fn committing(mut conversion: GuestConversion) -> GuestConversion {
 }
 
 /// It ended, ready or not.
-pub(super) fn ended(mode: Mode, ready: bool) -> GuestConversion {
+pub(crate) fn ended(mode: Mode, ready: bool) -> GuestConversion {
     let is = if ready { Is::True } else { Is::False };
     let conversion = with(assigned(mode), Kind::Ready, is, "Ready");
     let mut conversion = with(conversion, Kind::Finished, Is::True, "Ready");
@@ -102,12 +102,12 @@ pub(super) fn ended(mode: Mode, ready: bool) -> GuestConversion {
     conversion
 }
 
-pub(super) fn deleted(mut conversion: GuestConversion) -> GuestConversion {
+pub(crate) fn deleted(mut conversion: GuestConversion) -> GuestConversion {
     conversion.metadata.deletion_timestamp = Some(Time(at(999)));
     conversion
 }
 
-pub(super) fn bound(shared: bool) -> ClaimSeen {
+pub(crate) fn bound(shared: bool) -> ClaimSeen {
     ClaimSeen::Bound(Bound {
         uid: "u-0".into(),
         volume: "pv-0".into(),
@@ -116,7 +116,7 @@ pub(super) fn bound(shared: bool) -> ClaimSeen {
     })
 }
 
-pub(super) fn claim(seen: ClaimSeen) -> Claim {
+pub(crate) fn claim(seen: ClaimSeen) -> Claim {
     Claim {
         name: "web01-d0".into(),
         seen,
@@ -124,7 +124,7 @@ pub(super) fn claim(seen: ClaimSeen) -> Claim {
 }
 
 /// Everything is there: disk, state claim, profile, a running holder on a living node.
-pub(super) fn all() -> Observed {
+pub(crate) fn all() -> Observed {
     Observed {
         now: now(),
         profile: Some(GuestConversionProfileSpec::plain()),

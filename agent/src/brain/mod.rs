@@ -12,6 +12,8 @@ pub mod stand;
 #[cfg(test)]
 mod controller_tests;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod node_tests;
+#[cfg(test)]
+mod outcome_tests;

@@ -146,10 +146,7 @@ fn error(document: &Value) -> Outcome {
         message.push_str("; ");
         message.push_str(hint);
     }
-    let reason = match code {
-        "no-drivers" | "no-driver-bundle" => "NoDriverBundle".to_owned(),
-        _ => camel(code),
-    };
+    let reason = reason(code);
     let cancelled = text(document, "/kind") == "cancelled";
     Outcome {
         phase: if cancelled {
@@ -186,7 +183,11 @@ fn convert(document: &Value) -> Outcome {
         } else {
             Phase::Failed
         },
-        reason: readiness.to_owned(),
+        reason: if ready {
+            readiness.to_owned()
+        } else {
+            why_not(document)
+        },
         message,
         ready: Some(ready),
         reached,
@@ -250,6 +251,26 @@ pub fn undone(undone: u64) -> Outcome {
         // The disks are what VMware left: that guest is not ready.
         ready: Some(false),
         ..Outcome::default()
+    }
+}
+
+/// The reason of a guest that is not ready: the first critical concern, or that a check failed.
+fn why_not(document: &Value) -> String {
+    let concerns = list(document, "/concerns");
+    let critical = concerns.iter().find(|c| text(c, "/category") == "Critical");
+    critical.map_or_else(
+        || "CheckFailed".to_owned(),
+        |concern| reason(text(concern, "/id")),
+    )
+}
+
+/// A code or a concern's identifier as a reason.
+fn reason(code: &str) -> String {
+    match code {
+        "no-drivers" | "no-driver" | "no-driver-bundle" | "drivers-missing" => {
+            "NoDriverBundle".to_owned()
+        }
+        _ => camel(code),
     }
 }
 

@@ -321,12 +321,15 @@ impl Hands {
             names::CONVERSION: conversion.name_any(),
         }}});
         let claims: Api<PersistentVolumeClaim> = self.in_namespace(conversion);
+        let annotated = conversion.spec.annotated_disks.is_some();
         for claim in conversion.stands().claims {
             let found = self
                 .stores
                 .claims
                 .get(&ObjectRef::new(&claim.claim_name).within(&namespace));
-            if found.is_some_and(|found| found.annotations().contains_key(names::CONVERT)) {
+            if found
+                .is_some_and(|found| annotated || found.annotations().contains_key(names::CONVERT))
+            {
                 let marked = claims
                     .patch(&claim.claim_name, &ours(), &Patch::Merge(&patch))
                     .await;
@@ -358,3 +361,6 @@ pub fn absent_is_fine(result: kube::Result<()>) -> kube::Result<()> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

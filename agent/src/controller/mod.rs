@@ -146,7 +146,11 @@ async fn sort(
     let passing = async {
         while let Some(touched) = touched.next().await {
             let sent = match touched {
-                Touched::Conversion(reference) => due.unbounded_send(reference).is_ok(),
+                Touched::Conversion(reference) => {
+                    let waiting = observe::waiting_for(&hands.stores, &reference);
+                    let mut all = waiting.into_iter().chain([reference]);
+                    all.all(|reference| due.unbounded_send(reference).is_ok())
+                }
                 other => slow.unbounded_send(other).is_ok(),
             };
             if !sent {

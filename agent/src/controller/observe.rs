@@ -401,6 +401,21 @@ fn rival(stores: &Stores, conversion: &GuestConversion, claims: &[Claim]) -> Opt
     Some(standing.name_any())
 }
 
+/// Conversions that may go on now that this one has ended: those of its namespace without a node.
+pub fn waiting_for(
+    stores: &Stores,
+    ended: &ObjectRef<GuestConversion>,
+) -> Vec<ObjectRef<GuestConversion>> {
+    let finished = stores.conversions.get(ended).is_none_or(|c| c.finished());
+    if !finished {
+        return Vec::new();
+    }
+    let waiting = stores.conversions.state_filter(|other| {
+        other.namespace() == ended.namespace && !other.finished() && other.node().is_none()
+    });
+    waiting.iter().map(|c| ObjectRef::from_obj(&**c)).collect()
+}
+
 fn stands_on(other: &GuestConversion, claims: &[Claim]) -> bool {
     let named = other
         .spec

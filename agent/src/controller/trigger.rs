@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 
 use super::act::Hands;
 use super::groups::{self, Member};
@@ -48,6 +48,13 @@ impl Triggers {
                 if let Some(volume) = hands.stores.volumes.get(&reference) {
                     let (name, annotations) = (volume.name_any(), volume.annotations().clone());
                     let uid = volume.uid().unwrap_or_default();
+                    if let Err(wrong) = groups::read(&name, &annotations) {
+                        let about = volume.object_ref(&foreign::data_volumes());
+                        hands
+                            .events
+                            .warning_about(&about, "WrongAnnotation", &wrong)
+                            .await;
+                    }
                     self.annotated(hands, namespace, (&name, &uid), &annotations)
                         .await;
                 }
@@ -89,12 +96,17 @@ impl Triggers {
         let member = match groups::read(name, annotations) {
             Ok(Some(member)) => member,
             Ok(None) => return,
-            Err(wrong) => {
-                tracing::warn!(namespace, disk = name, wrong, "an annotation is refused");
-                return;
-            }
+            // Told by whoever read the object.
+            Err(_) => return,
         };
-        if annotations.contains_key(names::CONVERSION)
+        // A claim carries the mark also where its DataVolume was what triggered.
+        let claim = hands
+            .stores
+            .claims
+            .get(&ObjectRef::new(name).within(namespace));
+        let marked = claim.is_some_and(|c| c.annotations().contains_key(names::CONVERSION));
+        if marked
+            || annotations.contains_key(names::CONVERSION)
             || stands(&hands.stores, namespace, name, &member.guest)
         {
             return;
@@ -181,6 +193,8 @@ fn of_machine(stores: &Stores, machine: &Machine) -> Option<GuestConversion> {
     });
     let profile = match (asked, selecting) {
         (true, _) => profile(annotations.get(names::PROFILE)),
+        // Nobody asked for this one: it is left alone while it runs.
+        (false, Some(_)) if runs(stores, machine) => return None,
         (false, Some(selecting)) => ProfileName {
             name: selecting.name_any(),
         },
@@ -208,6 +222,12 @@ fn of_machine(stores: &Stores, machine: &Machine) -> Option<GuestConversion> {
         &uid,
         spec,
     ))
+}
+
+fn runs(stores: &Stores, machine: &Machine) -> bool {
+    let name = ObjectRef::new_with(&machine.name_any(), foreign::instances());
+    let namespace = machine.namespace().unwrap_or_default();
+    stores.instances.get(&name.within(&namespace)).is_some()
 }
 
 fn of_disk(

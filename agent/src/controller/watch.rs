@@ -43,6 +43,23 @@ pub struct Stores {
     pub pulses: Arc<Pulses>,
 }
 
+#[cfg(test)]
+impl Stores {
+    /// Stores of a cluster with nothing in it.
+    pub(super) fn empty() -> Self {
+        Self {
+            conversions: Writer::default().as_reader(),
+            profiles: Writer::default().as_reader(),
+            pods: Writer::new(foreign::pods()).as_reader(),
+            claims: Writer::default().as_reader(),
+            machines: Writer::new(foreign::machines()).as_reader(),
+            instances: Writer::new(foreign::instances()).as_reader(),
+            volumes: Writer::new(foreign::data_volumes()).as_reader(),
+            pulses: Arc::default(),
+        }
+    }
+}
+
 impl Debug for Stores {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stores").finish_non_exhaustive()

@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
 use super::child::{Child, End, Notify, Order, Seen};
+use super::claims::Refusal;
 use super::start::Starter;
 use super::{report, tell};
 use crate::api::foreign::Pod;
@@ -19,6 +20,7 @@ use crate::api::profile::GuestConversionProfileSpec;
 use crate::api::{GuestConversion, GuestConversionProfile, Mode, names};
 use crate::brain::node::{self, Action, Holder, Observed, Run, Why};
 use crate::brain::outcome::{self, Outcome};
+use crate::brain::stand::Stand;
 use crate::ops::events::Events;
 use crate::ops::lease::Tenure;
 use crate::ops::metrics::{About, End as Ended, How, Metrics, Step};
@@ -97,7 +99,11 @@ impl Desk {
             uids.insert(uid.clone(), None);
         }
         for conversion in self.conversions.state() {
-            uids.insert(conversion.uid().unwrap_or_default(), Some(conversion));
+            let uid = conversion.uid().unwrap_or_default();
+            // Those that have ended stay assigned, and there are more and more of them.
+            if uids.contains_key(&uid) || !conversion.finished() {
+                uids.insert(uid, Some(conversion));
+            }
         }
         for (uid, conversion) in uids {
             if !self.busy().insert(uid.clone()) {
@@ -114,9 +120,12 @@ impl Desk {
         }
     }
 
-    /// True when no process tree runs.
+    /// True when no process tree runs and every end is told.
     pub fn idle(&self) -> bool {
-        self.runs().values().all(|entry| entry.child.is_none()) && self.busy().is_empty()
+        self.runs().values().all(|entry| {
+            let told = !matches!(entry.run, Run::Ended | Run::Stopping | Run::Stopped(_));
+            entry.child.is_none() && told
+        })
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
@@ -294,7 +303,7 @@ impl Desk {
         self.remember(uid, conversion);
         match action {
             Action::Wait => return Ok(false),
-            Action::Start { recover } => self.start(uid, conversion, recover),
+            Action::Start { recover } => self.start(uid, conversion, recover).await,
             Action::Stop(why) => self.stop_run(uid, why),
             Action::Abort => self.order(uid, Order::Kill),
             Action::Go => {
@@ -329,11 +338,16 @@ impl Desk {
         Ok(true)
     }
 
-    fn start(&self, uid: &str, conversion: &GuestConversion, recover: bool) {
+    async fn start(&self, uid: &str, conversion: &GuestConversion, recover: bool) {
         let profile = self.profile(conversion);
+        let (starter, wake) = (self.starter.clone(), Arc::clone(&self.wake));
+        let own = conversion.clone();
+        // Drivers may have to be copied first, and they are large.
         let started =
-            self.starter
-                .start(conversion, &profile.spec, recover, Arc::clone(&self.wake));
+            tokio::task::spawn_blocking(move || starter.start(&own, &profile.spec, recover, wake));
+        let started = started
+            .await
+            .unwrap_or_else(|e| Err(Refusal::new("NodeCannot", format!("starting: {e}"))));
         let mut runs = self.runs();
         let entry = runs.entry(uid.to_owned()).or_default();
         entry.namespace = conversion.namespace().unwrap_or_default();

@@ -15,7 +15,7 @@ pub mod tell;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,6 +83,7 @@ pub async fn run(client: Client, options: Options, stop: Shutdown) -> Result<(),
     let filesystems = probe::filesystems(&options.guestfix).await?;
     std::fs::create_dir_all(&options.state_dir)
         .map_err(|e| format!("{}: {e}", options.state_dir.display()))?;
+    sweep(&options.state_dir);
     let kubelet_root = std::fs::canonicalize(&options.kubelet_root)
         .map_err(|e| format!("{}: {e}", options.kubelet_root.display()))?;
 
@@ -144,6 +145,22 @@ pub async fn run(client: Client, options: Options, stop: Shutdown) -> Result<(),
     kept.begin();
     let _ = keeping.await;
     Ok(())
+}
+
+/// Takes away the keys that an agent left behind that was killed.
+fn sweep(state_dir: &Path) {
+    let runs = std::fs::read_dir(state_dir).into_iter().flatten().flatten();
+    for run in runs.filter(|run| run.path().is_dir()) {
+        for file in std::fs::read_dir(run.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if file.file_name().to_string_lossy().starts_with("key") {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
 }
 
 async fn work(desk: &Arc<Desk>, bell: &Notify, stop: &Shutdown) {

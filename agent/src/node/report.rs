@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 /// How long the text may be: with the rest, a status stays below 64 KiB.
-const MOST: usize = 40 << 10;
+const MOST: usize = 32 << 10;
 
 /// Packs a document; one that is too long loses its longest lists, and says so.
 pub fn pack(document: &Value) -> Option<String> {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Events: what a person sees with `kubectl describe`.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 
 use crate::api::condition::clip;
 
@@ -44,12 +45,22 @@ impl Events {
         self.write(object, EventType::Warning, reason, note).await;
     }
 
-    /// An event that cannot be written is logged: nothing may depend on one.
+    /// The same, about what is only known by its reference.
+    pub async fn warning_about(&self, about: &ObjectReference, reason: &str, note: &str) {
+        self.publish(about, EventType::Warning, reason, note).await;
+    }
+
     async fn write<K>(&self, object: &K, type_: EventType, reason: &str, note: &str)
     where
         K: Resource,
         K::DynamicType: Default,
     {
+        let about = object.object_ref(&K::DynamicType::default());
+        self.publish(&about, type_, reason, note).await;
+    }
+
+    /// An event that cannot be written is logged: nothing may depend on one.
+    async fn publish(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
         let event = Event {
             type_,
             reason: clip(reason, 128),
@@ -57,9 +68,8 @@ impl Events {
             action: "GuestConversion".to_owned(),
             secondary: None,
         };
-        let about = object.object_ref(&K::DynamicType::default());
-        if let Err(error) = self.0.publish(&event, &about).await {
-            tracing::warn!(%error, object = object.name_any(), "an event could not be written");
+        if let Err(error) = self.0.publish(&event, about).await {
+            tracing::warn!(%error, object = about.name, "an event could not be written");
         }
     }
 }

@@ -54,7 +54,14 @@ pub async fn keep(api: Api<Lease>, claim: Claim, tenure: Tenure, stop: Shutdown)
     let mut seen: Seen = None;
     loop {
         let asked = Instant::now();
-        match step(&api, &claim, &mut seen).await {
+        // A server that does not answer must not keep us from asking again.
+        let patience = claim.lasts.checked_div(3).unwrap_or(pause);
+        let asking = tokio::time::timeout(patience, step(&api, &claim, &mut seen));
+        let Ok(answer) = asking.await else {
+            tracing::warn!(lease = claim.name, "the API server does not answer");
+            continue;
+        };
+        match answer {
             // Others may take it when it has expired: we stop believing well before that.
             Ok(true) => {
                 let fresh = claim
