@@ -20,6 +20,7 @@ mod changes;
 mod fixtures;
 mod guest;
 mod kills;
+mod ntfs;
 mod programs;
 mod sandbox;
 mod touched;

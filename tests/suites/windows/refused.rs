@@ -112,3 +112,20 @@ impl JoinMade for std::path::Path {
         path
     }
 }
+
+#[test]
+fn a_full_volume_is_refused_with_nothing_half_done() {
+    let case = Case::windows(&Windows::bios(SERVER_2019).sized(48), |top| {
+        let mut filler = fs::File::create(top.join("filler")).unwrap();
+        let mut part = vec![7; 1 << 20];
+        while !part.is_empty() {
+            if std::io::Write::write_all(&mut filler, &part).is_err() {
+                part.truncate(part.len() / 2);
+            }
+        }
+    });
+    let bundle = tests::bundle::make(case.dir());
+    let cli = case.verb("convert").arg("--drivers").arg(bundle);
+    let error = case.unharmed_by(cli.args(["--allow-unsigned-drivers", "--commit-anyway"]), 3);
+    assert_eq!(error["code"], "guest-full", "{error}");
+}
