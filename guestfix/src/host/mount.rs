@@ -51,9 +51,14 @@ impl Below {
     /// Waits until the last write has reached the file.
     fn detach(self) -> Result<()> {
         match self {
-            Self::Loop(devices) => devices
-                .into_iter()
-                .fold(Ok(()), |first, device| first.and(device.detach(PATIENCE))),
+            Self::Loop(devices) => {
+                let mut first = Ok(());
+                for device in devices {
+                    let detached = device.detach(PATIENCE);
+                    first = first.and(detached);
+                }
+                first
+            }
             Self::Ntfs(server) => server.finish(PATIENCE),
         }
     }

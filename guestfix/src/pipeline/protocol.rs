@@ -111,7 +111,7 @@ pub(super) enum Order {
     /// Decides.
     Plan {
         /// What the operator chose.
-        policy: Policy,
+        policy: Box<Policy>,
         /// Which bus the VM will have.
         bus: Bus,
     },

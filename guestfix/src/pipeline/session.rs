@@ -211,8 +211,10 @@ impl Session {
     }
 
     pub(super) fn plan(&mut self, policy: &Policy, bus: Bus) -> Result<Plan> {
-        let mut policy = policy.clone();
-        policy.vm = policy.vm.or_else(|| self.vm.clone());
+        let mut policy = Box::new(policy.clone());
+        if policy.vm.is_none() {
+            policy.vm.clone_from(&self.vm);
+        }
         match self.order(&Order::Plan { policy, bus })? {
             Answer::Plan(plan) => Ok(*plan),
             _ => Err(unexpected("plan")),

@@ -54,7 +54,8 @@ pub fn copy(
         }
         // Whole chunks of it, so that every chunk begins where a granule does.
         let hole = from.zeros(at)?.min(len.saturating_sub(at));
-        let hole = hole.saturating_sub(hole % CHUNK as u64);
+        let chunks = hole.checked_div(CHUNK as u64).unwrap_or(0);
+        let hole = chunks.saturating_mul(CHUNK as u64);
         if hole > 0 {
             at = at.saturating_add(hole);
             continue;

@@ -103,7 +103,7 @@ fn hosted(file: &dyn Storage, head: &[u8]) -> Result<Header> {
         return Ok(first);
     }
     // Footer marker, footer, end-of-stream marker: a sector each.
-    let sectors = file.len() / SECTOR as u64;
+    let sectors = file.len().checked_div(SECTOR as u64).unwrap_or(0);
     let place = sectors.saturating_sub(2).saturating_mul(SECTOR as u64);
     let mut foot = vec![0; SECTOR];
     read_padded(file, &mut foot, place)?;

@@ -77,6 +77,7 @@ fn target(windows: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects)]
     use super::*;
 
     fn junction(name: &str) -> Vec<u8> {

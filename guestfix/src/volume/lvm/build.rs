@@ -32,6 +32,9 @@ pub(super) struct Builder<'a> {
     pub(super) allow_degraded: bool,
 }
 
+/// The images' data, what their metadata says, and the order in which they stand.
+type Chunked<'a> = (Vec<Arc<dyn Storage>>, &'a [Option<Head>], &'a [usize]);
+
 impl Builder<'_> {
     /// The bytes of a logical volume.
     pub(super) fn logical(&mut self, name: &str, depth: usize) -> Result<Arc<dyn Storage>> {
@@ -253,7 +256,7 @@ impl Builder<'_> {
         &self,
         name: &str,
         (level, chunk): (&str, u64),
-        (data, heads, order): (Vec<Arc<dyn Storage>>, &[Option<Head>], &[usize]),
+        (data, heads, order): Chunked<'_>,
         len: u64,
     ) -> Result<Arc<dyn Storage>> {
         let kind = || unsupported(&self.group.name, name, level);
