@@ -27,6 +27,7 @@ pub const NAMES: &[&str] = &[
 /// Those that only `tests/run --full` builds and boots.
 pub const ONLY_FULL: &[&str] = &[
     "bookworm-bond",
+    "bookworm-luks-lvm",
     "bookworm-lvm",
     "bookworm-raid1",
     "sid-systemd-boot",
