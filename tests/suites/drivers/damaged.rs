@@ -18,12 +18,18 @@ fn changed(change: impl Fn(&Path)) -> Bundle {
         }
     }
     change(dir.path());
-    Bundle::open(dir.path()).map(|bundle| (bundle, dir.keep()).0).unwrap()
+    Bundle::open(dir.path())
+        .map(|bundle| (bundle, dir.keep()).0)
+        .unwrap()
 }
 
 fn pick(bundle: &Bundle) -> Pick {
     let release: Release = "w10/amd64".parse().unwrap();
-    bundle.pick(&release, &[Role::Block]).unwrap().picks.remove(0)
+    bundle
+        .pick(&release, &[Role::Block])
+        .unwrap()
+        .picks
+        .remove(0)
 }
 
 /// Why the driver of the release's own folder was passed over.
@@ -39,7 +45,10 @@ fn a_driver_for_another_processor_is_passed_over() {
         std::fs::copy(from, dir.join(OWN).join("viostor.sys")).unwrap();
     }));
     assert!(!pick.fit.exact);
-    assert_eq!(passed_over(&pick), "viostor.sys is an image for x86, not for amd64");
+    assert_eq!(
+        passed_over(&pick),
+        "viostor.sys is an image for x86, not for amd64"
+    );
 }
 
 #[test]
@@ -51,7 +60,10 @@ fn a_driver_that_was_changed_after_signing_is_vouched_for_by_nobody() {
         std::fs::write(path, bytes).unwrap();
     };
     let other = pick(&changed(|dir| spoil(&dir.join(OWN))));
-    assert!(passed_over(&other).contains("viostor.cat does not list it"), "{other:?}");
+    assert!(
+        passed_over(&other).contains("viostor.cat does not list it"),
+        "{other:?}"
+    );
     let every = pick(&changed(|dir| {
         for release in std::fs::read_dir(dir.join("viostor")).unwrap() {
             let amd64 = release.unwrap().path().join("amd64");
@@ -73,13 +85,19 @@ fn a_broken_inf_and_a_broken_catalogue_name_themselves() {
     let catalog = pick(&changed(|dir| {
         std::fs::write(dir.join(OWN).join("viostor.cat"), b"no catalogue").unwrap();
     }));
-    assert!(passed_over(&catalog).contains("viostor.cat: no catalogue"), "{catalog:?}");
+    assert!(
+        passed_over(&catalog).contains("viostor.cat: no catalogue"),
+        "{catalog:?}"
+    );
 }
 
 #[test]
 fn a_missing_file_and_a_missing_release_are_told() {
     let bundle = changed(|dir| std::fs::remove_file(dir.join(OWN).join("viostor.sys")).unwrap());
-    assert_eq!(passed_over(&pick(&bundle)), "its file viostor.sys is missing");
+    assert_eq!(
+        passed_over(&pick(&bundle)),
+        "its file viostor.sys is missing"
+    );
     let bundle = changed(|dir| {
         for entry in std::fs::read_dir(dir.join("viostor")).unwrap() {
             let path = entry.unwrap().path();
@@ -90,8 +108,16 @@ fn a_missing_file_and_a_missing_release_are_told() {
     });
     let seven: Release = "w7/amd64".parse().unwrap();
     let picks = bundle.pick(&seven, &[Role::Block, Role::Net]).unwrap();
-    assert!(picks.missing[0].why.contains("can be used on Windows 7"), "{:?}", picks.missing);
-    assert!(picks.missing[0].rejected[0].why.contains("NTamd64.10.0...14393"));
+    assert!(
+        picks.missing[0].why.contains("can be used on Windows 7"),
+        "{:?}",
+        picks.missing
+    );
+    assert!(
+        picks.missing[0].rejected[0]
+            .why
+            .contains("NTamd64.10.0...14393")
+    );
     assert_eq!(picks.missing[1].why, "the bundle has no driver for net");
 }
 
@@ -121,6 +147,11 @@ fn sha1_is_flagged_where_it_may_be_refused() {
     });
     assert_eq!(
         pick(&bundle).flags,
-        [Flag::NearVersion { folder: drivers::Product::Seven }, Flag::Sha1Only]
+        [
+            Flag::NearVersion {
+                folder: drivers::Product::Seven
+            },
+            Flag::Sha1Only
+        ]
     );
 }

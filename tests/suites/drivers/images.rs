@@ -23,14 +23,21 @@ fn an_image_gives_what_its_folder_gives_under_every_sort_of_names() {
         let got = pick(&bundle);
         if names == Names::Plain {
             let digests = |picks: &Picks| -> Vec<String> {
-                picks.picks.iter().map(|p| p.package.files[0].member.sha256.clone()).collect()
+                picks
+                    .picks
+                    .iter()
+                    .map(|p| p.package.files[0].member.sha256.clone())
+                    .collect()
             };
             assert_eq!(digests(&got), digests(&want));
         } else {
             assert_eq!(got, want, "{names:?}");
         }
         for file in got.packages().iter().flat_map(|p| &p.files) {
-            assert_eq!(bundle.read(&file.member).unwrap().len() as u64, file.member.len);
+            assert_eq!(
+                bundle.read(&file.member).unwrap().len() as u64,
+                file.member.len
+            );
         }
     }
 }
@@ -41,7 +48,10 @@ fn a_folder_with_nothing_but_an_image_stands_for_it() {
     std::fs::create_dir(dir.path().join("disk")).unwrap();
     let image = dir.path().join("disk/virtio-win.iso");
     bundle::iso(&bundle::tree(Infs::Own), Names::Both, &image);
-    assert_eq!(pick(&Bundle::open(dir.path()).unwrap()).picks.len(), ROLES.len());
+    assert_eq!(
+        pick(&Bundle::open(dir.path()).unwrap()).picks.len(),
+        ROLES.len()
+    );
 }
 
 #[test]
@@ -54,7 +64,10 @@ fn folders_deeper_than_the_format_allows_are_found_where_they_were() {
     let image = dir.path().join("deep.iso");
     bundle::iso(&dir.path().join("in"), Names::RockRidge, &image);
     let picks = pick(&Bundle::open(&image).unwrap());
-    assert_eq!(picks.picks[0].package.inf.path, "1/2/3/4/5/6/7/8/2k12R2/amd64/viostor.inf");
+    assert_eq!(
+        picks.picks[0].package.inf.path,
+        "1/2/3/4/5/6/7/8/2k12R2/amd64/viostor.inf"
+    );
 }
 
 #[test]
@@ -68,7 +81,10 @@ fn an_image_cut_short_anywhere_is_told_as_such() {
     for percent in [85, 60, 30, 10, 2] {
         file.set_len(whole * percent / 100).unwrap();
         let error = Bundle::open(&image).unwrap_err();
-        assert!(["iso-cut-short", "no-bundle"].contains(&error.code.as_str()), "{percent} %: {error:?}");
+        assert!(
+            ["iso-cut-short", "no-bundle"].contains(&error.code.as_str()),
+            "{percent} %: {error:?}"
+        );
         assert!(error.message.contains("cut.iso"), "{error}");
     }
 }

@@ -35,7 +35,10 @@ fn release(name: &str, arch: &str) -> Release {
 
 fn dword(entries: &[RegEntry], key: &str, name: &str) -> Option<u32> {
     let own = |e: &&RegEntry| {
-        e.key.eq_ignore_ascii_case(key) && e.name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(name))
+        e.key.eq_ignore_ascii_case(key)
+            && e.name
+                .as_deref()
+                .is_some_and(|n| n.eq_ignore_ascii_case(name))
     };
     match entries.iter().find(own)?.data {
         Some(RegData::Dword(value)) => Some(value),
@@ -56,18 +59,39 @@ fn every_release_takes_the_disk_driver_of_its_own_folder() {
             let what = format!("{infs:?} {name}/{arch}");
             let release = release(name, arch);
             let picks = bundle.pick(&release, &[Role::Block]).unwrap();
-            let pick = picks.of(Role::Block).unwrap_or_else(|| panic!("{what}: {:?}", picks.missing));
+            let pick = picks
+                .of(Role::Block)
+                .unwrap_or_else(|| panic!("{what}: {:?}", picks.missing));
             let path = pick.package.inf.path.to_lowercase();
             let want = format!("viostor/{name}/{arch}/viostor.inf").to_lowercase();
             assert_eq!(path, want, "{what}");
-            assert!(pick.fit.exact && pick.is_vouched(), "{what}: {:?}", pick.flags);
+            assert!(
+                pick.fit.exact && pick.is_vouched(),
+                "{what}: {:?}",
+                pick.flags
+            );
             assert!(pick.flags.is_empty(), "{what}: {:?}", pick.flags);
-            let Vouch::Catalog { digests, signature, .. } = &pick.package.files[0].vouch else {
+            let Vouch::Catalog {
+                digests, signature, ..
+            } = &pick.package.files[0].vouch
+            else {
                 panic!("{what}: {:?}", pick.package.files[0])
             };
             let old = release.needs_sha1();
-            assert_eq!(digests[..], [if old { DigestKind::Sha1 } else { DigestKind::Sha256 }], "{what}");
-            assert_eq!(signature.as_ref().unwrap().check, SignatureCheck::ChainConsistent, "{what}");
+            assert_eq!(
+                digests[..],
+                [if old {
+                    DigestKind::Sha1
+                } else {
+                    DigestKind::Sha256
+                }],
+                "{what}"
+            );
+            assert_eq!(
+                signature.as_ref().unwrap().check,
+                SignatureCheck::ChainConsistent,
+                "{what}"
+            );
         }
     }
 }
@@ -76,33 +100,73 @@ fn every_release_takes_the_disk_driver_of_its_own_folder() {
 fn disk_drivers_say_what_windows_writes_for_them() {
     for infs in bundle::sources() {
         let bundle = Bundle::open(&bundle::tree(infs)).unwrap();
-        let picks = bundle.pick(&release("2k22", "amd64"), &[Role::Block, Role::Scsi]).unwrap();
+        let picks = bundle
+            .pick(&release("2k22", "amd64"), &[Role::Block, Role::Scsi])
+            .unwrap();
         for (role, name, bus, messages, old, new) in [
-            (Role::Block, "viostor", 1, 257, "1001&SUBSYS_00021AF4", "1042&SUBSYS_11001AF4"),
-            (Role::Scsi, "vioscsi", 10, 258, "1004&SUBSYS_00081AF4", "1048&SUBSYS_11001AF4"),
+            (
+                Role::Block,
+                "viostor",
+                1,
+                257,
+                "1001&SUBSYS_00021AF4",
+                "1042&SUBSYS_11001AF4",
+            ),
+            (
+                Role::Scsi,
+                "vioscsi",
+                10,
+                258,
+                "1004&SUBSYS_00081AF4",
+                "1048&SUBSYS_11001AF4",
+            ),
         ] {
             let pick = picks.of(role).unwrap();
             let service = pick.service().unwrap();
-            assert_eq!((service.name.as_str(), service.start, service.service_type), (name, 0, 1));
+            assert_eq!(
+                (service.name.as_str(), service.start, service.service_type),
+                (name, 0, 1)
+            );
             assert_eq!(service.load_order_group.as_deref(), Some("SCSI miniport"));
             assert_eq!(dword(&service.registry, "Parameters", "BusType"), Some(bus));
-            assert_eq!(dword(&service.registry, "Parameters\\PnpInterface", "5"), Some(1));
+            assert_eq!(
+                dword(&service.registry, "Parameters\\PnpInterface", "5"),
+                Some(1)
+            );
             let install = &pick.package.installs[0];
             let key = "Interrupt Management\\MessageSignaledInterruptProperties";
             assert_eq!(dword(&install.hardware, key, "MSISupported"), Some(1));
-            assert_eq!(dword(&install.hardware, key, "MessageNumberLimit"), Some(messages));
+            assert_eq!(
+                dword(&install.hardware, key, "MessageNumberLimit"),
+                Some(messages)
+            );
             for id in [old, &old[..4], new, &new[..4]] {
-                let rev = if id == old { "&REV_00" } else if id == new { "&REV_01" } else { "" };
+                let rev = if id == old {
+                    "&REV_00"
+                } else if id == new {
+                    "&REV_01"
+                } else {
+                    ""
+                };
                 let id = format!("PCI\\VEN_1AF4&DEV_{id}{rev}");
                 assert!(has_id(&pick.package, &id), "{infs:?}: {id}");
             }
             let file = &pick.package.files[0];
             assert_eq!(file.place.name.to_lowercase(), format!("{name}.sys"));
             let image = file.image.as_ref().unwrap();
-            assert_eq!((image.subsystem, image.version), (1, Some([100, 95, 104, 20348])));
+            assert_eq!(
+                (image.subsystem, image.version),
+                (1, Some([100, 95, 104, 20348]))
+            );
             assert_eq!(pick.package.version.dotted(), "100.95.104.20348");
-            assert_eq!(pick.package.class_guid, "{4d36e97b-e325-11ce-bfc1-08002be10318}");
-            assert_eq!(bundle.read(&file.member).unwrap().len() as u64, file.member.len);
+            assert_eq!(
+                pick.package.class_guid,
+                "{4d36e97b-e325-11ce-bfc1-08002be10318}"
+            );
+            assert_eq!(
+                bundle.read(&file.member).unwrap().len() as u64,
+                file.member.len
+            );
         }
     }
 }
@@ -113,11 +177,20 @@ fn every_role_of_a_new_windows_is_served_and_fwcfg_by_one_driver_only() {
         let bundle = Bundle::open(&bundle::tree(infs)).unwrap();
         let picks = bundle.pick(&release("w11", "amd64"), Role::ALL).unwrap();
         let missing: Vec<Role> = picks.missing.iter().map(|m| m.role).collect();
-        assert_eq!(missing, [Role::Crypto, Role::Ivshmem, Role::PciSerial], "{infs:?}");
+        assert_eq!(
+            missing,
+            [Role::Crypto, Role::Ivshmem, Role::PciSerial],
+            "{infs:?}"
+        );
         let fwcfg = picks.of(Role::Fwcfg).unwrap();
         assert_eq!(fwcfg.package.inf_name(), "fwcfg.inf");
         assert_eq!(fwcfg.service().unwrap().name, "FwCfg");
-        assert!(!picks.packages().iter().any(|p| p.inf_name() == "qemufwcfg.inf"));
+        assert!(
+            !picks
+                .packages()
+                .iter()
+                .any(|p| p.inf_name() == "qemufwcfg.inf")
+        );
         assert_eq!(picks.agent.unwrap().name(), "qemu-ga-x86_64.msi");
     }
 }
@@ -130,7 +203,11 @@ fn a_release_without_a_folder_takes_the_nearest_and_says_so() {
     let pick = picks.of(Role::Block).unwrap();
     assert_eq!(pick.package.inf.path, "viostor/2k8/amd64/viostor.inf");
     assert!(matches!(pick.flags[0], Flag::NearVersion { .. }));
-    assert!(pick.reason.contains("Windows Server 2008"), "{}", pick.reason);
+    assert!(
+        pick.reason.contains("Windows Server 2008"),
+        "{}",
+        pick.reason
+    );
 }
 
 #[test]
@@ -148,8 +225,19 @@ fn templates_of_the_real_drivers_are_read_wholly() {
     }
     let picks = bundle.pick(&release("2k22", "amd64"), Role::ALL).unwrap();
     let rng = picks.of(Role::Rng).unwrap();
-    let names: Vec<String> = rng.package.files.iter().map(|f| f.place.below_windows("store").unwrap()).collect();
-    assert_eq!(names, ["System32\\DriverStore\\FileRepository\\store\\viorng.sys", "System32\\viorngum.dll"]);
+    let names: Vec<String> = rng
+        .package
+        .files
+        .iter()
+        .map(|f| f.place.below_windows("store").unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "System32\\DriverStore\\FileRepository\\store\\viorng.sys",
+            "System32\\viorngum.dll"
+        ]
+    );
     let net = picks.of(Role::Net).unwrap();
     assert_eq!(net.service().unwrap().name, "netkvm");
     assert!(net.package.installs[0].software.len() > 100);
@@ -159,7 +247,10 @@ fn templates_of_the_real_drivers_are_read_wholly() {
         .iter()
         .map(|s| (s.name.as_str(), s.associated))
         .collect();
-    assert_eq!(services, [("VirtioSocket", true), ("VirtioSocketWSP", false)]);
+    assert_eq!(
+        services,
+        [("VirtioSocket", true), ("VirtioSocketWSP", false)]
+    );
 }
 
 #[test]
@@ -168,7 +259,9 @@ fn another_program_finds_the_same_signatures_good() {
     let root = tree.join("cert/root.pem");
     let bundle = Bundle::open(&tree).unwrap();
     for name in ["w7", "2k22"] {
-        let picks = bundle.pick(&release(name, "amd64"), &[Role::Block]).unwrap();
+        let picks = bundle
+            .pick(&release(name, "amd64"), &[Role::Block])
+            .unwrap();
         let package = &picks.picks[0].package;
         let catalog = tree.join(&package.catalog.as_ref().unwrap().path);
         let file = tree.join(&package.files[0].member.path);
