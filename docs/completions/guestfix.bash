@@ -28,6 +28,9 @@ _guestfix() {
             guestfix,doctor)
                 cmd="guestfix__subcmd__doctor"
                 ;;
+            guestfix,drivers)
+                cmd="guestfix__subcmd__drivers"
+                ;;
             guestfix,generate)
                 cmd="guestfix__subcmd__generate"
                 ;;
@@ -69,6 +72,9 @@ _guestfix() {
                 ;;
             guestfix__subcmd__help,doctor)
                 cmd="guestfix__subcmd__help__subcmd__doctor"
+                ;;
+            guestfix__subcmd__help,drivers)
+                cmd="guestfix__subcmd__help__subcmd__drivers"
                 ;;
             guestfix__subcmd__help,generate)
                 cmd="guestfix__subcmd__help__subcmd__generate"
@@ -191,7 +197,7 @@ _guestfix() {
 
     case "${cmd}" in
         guestfix)
-            opts="-v -h -V --format --state-dir --progress --verbose --help --version inspect plan convert verify doctor boot undo recover hive host state checks generate help"
+            opts="-v -h -V --format --state-dir --progress --verbose --help --version inspect plan convert verify doctor boot undo recover drivers hive host state checks generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -424,6 +430,36 @@ _guestfix() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        guestfix__subcmd__drivers)
+            opts="-v -h -V --for --format --state-dir --progress --verbose --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --state-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --progress)
+                    COMPREPLY=($(compgen -W "auto json none" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         guestfix__subcmd__generate)
             opts="-v -h -V --format --state-dir --progress --verbose --help --version man completions schemas"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -451,7 +487,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__help)
-            opts="inspect plan convert verify doctor boot undo recover hive host state checks generate help"
+            opts="inspect plan convert verify doctor boot undo recover drivers hive host state checks generate help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -507,6 +543,20 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__help__subcmd__doctor)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        guestfix__subcmd__help__subcmd__drivers)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

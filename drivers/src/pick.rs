@@ -38,7 +38,8 @@ pub struct Pick {
     pub reason: String,
     /// What is to be known of it.
     pub flags: Vec<Flag>,
-    /// Others that fit less well or were left out, best first, each with why.
+    /// Others that were passed over or serve other Windows, each with why. What fits but less well
+    /// is not among them.
     pub rejected: Vec<Rejected>,
 }
 

@@ -101,6 +101,23 @@ impl Error {
         Self::host("io", doing).because(source)
     }
 
+    /// An error of a driver bundle. No `From`: a second one would leave `?` in closures without a
+    /// type.
+    pub fn of_bundle(error: drivers::Error) -> Self {
+        let kind = match error.kind {
+            drivers::Kind::Usage => Kind::Usage,
+            drivers::Kind::Unsupported => Kind::Unsupported,
+            drivers::Kind::Corrupt => Kind::Corrupt,
+            drivers::Kind::Host => Kind::Host,
+            _ => Kind::Internal,
+        };
+        Self {
+            hint: error.hint,
+            offset: error.offset,
+            ..Self::new(kind, &error.code, error.message)
+        }
+    }
+
     /// Says what the operator can do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -125,7 +125,6 @@ def expand(template, inx, decoration, version, arch):
     text = text.replace("INX_COMPANY", "Test Maker").replace("INX_PREFIX_VENDOR", "Test Maker ")
     text = text.replace("INX_PREFIX_VIRTIO", "").replace("INX_PREFIX_QEMU", "")
     text = text.replace("INX_NETKVM_SEPARATE_TAIL", "1").replace("INX_NETKVM_DMAREMAP", "1")
-    text = re.sub(r"NT(x86|amd64|ARM64)(?=\s*$)", decoration, text, flags=re.M) if decoration not in text else text
     left = re.findall(r"INX_[A-Z_]+", re.sub(r";.*", "", text))
     assert not left, (template, left)
     return text.replace("\r\n", "\n").replace("\n", "\r\n")
@@ -269,6 +268,9 @@ def package(publisher, out, folder, release, arch, inx):
     word = {"arm64": "ARM64"}.get(arch, arch)
     decoration = f"NT{word}.{since}"
     text = expand(template, inx, decoration, version, arch) if inx else own_inf(name, entry, decoration, version)
+    # INFs that are no templates name the processors that they serve.
+    if f"nt{arch}" not in text.lower():
+        return
     path = os.path.join(out, folder, os_name, word)
     os.makedirs(path)
     files = {f"{name}.inf": text.encode("ascii" if not inx else "utf-8")}

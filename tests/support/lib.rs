@@ -21,6 +21,7 @@ pub mod hive_bench;
 pub mod planted;
 pub mod small;
 pub mod tool;
+pub mod virtio_win;
 pub mod windows;
 
 use std::path::PathBuf;

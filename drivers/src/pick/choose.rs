@@ -62,8 +62,7 @@ fn one(
     let mut before = Vec::new();
     for (entry, resolved) in candidates {
         if chosen.is_some() {
-            before.push(reject(entry, "another one fits better"));
-            continue;
+            break;
         }
         let evidence = evidence(entry, &resolved, release.arch, witness)?;
         if let Some(why) = unfit(&evidence, release.arch) {

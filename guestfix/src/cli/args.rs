@@ -93,6 +93,8 @@ pub enum Verb {
     Undo(UndoArgs),
     /// Finish or drop an interrupted commit.
     Recover(RecoverArgs),
+    /// Show what a driver bundle holds, and what would be picked for a Windows release and why.
+    Drivers(DriversArgs),
     /// Read or repair one Windows registry hive file.
     Hive(HiveArgs),
     /// Show what this machine can mount, run and boot.
@@ -105,6 +107,23 @@ pub enum Verb {
     #[command(hide = true)]
     Generate(GenerateArgs),
 }
+
+/// `guestfix drivers`.
+#[derive(Debug, Args)]
+#[command(after_help = DRIVERS_HELP)]
+pub struct DriversArgs {
+    /// A virtio-win ISO image, or a directory with its files.
+    pub bundle: PathBuf,
+    /// Also show what would be picked for that release: w10/amd64, 2022/amd64, or
+    /// 10.0.20348/amd64/server.
+    #[arg(long = "for", value_name = "RELEASE/ARCH")]
+    pub release: Option<String>,
+}
+
+const DRIVERS_HELP: &str = "\
+Releases are xp, 2k3, vista, 2k8, w7, 2k8R2, w8, 2k12, w8.1, 2k12R2, w10, 2k16, 2k19, 2k22, w11 and
+2k25; architectures are x86, amd64 and arm64. With --for, exit code 1 says that the bundle has no disk
+driver for the release that anybody vouches for.";
 
 /// The disks of one guest.
 #[derive(Debug, Args)]

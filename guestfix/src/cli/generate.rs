@@ -8,6 +8,7 @@ use schemars::{JsonSchema, schema_for};
 
 use super::args::{GenerateArgs, Generated};
 use super::checks::ChecksDocument;
+use super::drivers::DriversDocument;
 use super::hive::HiveDocument;
 use super::host::HostDocument;
 use super::output::{ErrorDocument, Output};
@@ -52,6 +53,7 @@ fn schemas(dir: &Path) -> Result<()> {
     schema::<UndoReport>(dir, "undo")?;
     schema::<RecoverReport>(dir, "recover")?;
     schema::<ChecksDocument>(dir, "checks")?;
+    schema::<DriversDocument>(dir, "drivers")?;
     schema::<HiveDocument>(dir, "hive")?;
     schema::<HostDocument>(dir, "host")?;
     schema::<StateDocument>(dir, "state")

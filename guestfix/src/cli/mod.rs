@@ -7,6 +7,7 @@ mod checks;
 mod choice;
 mod convert;
 mod doctor;
+mod drivers;
 mod generate;
 mod hive;
 mod host;
@@ -64,6 +65,7 @@ fn dispatch(cli: &Cli, output: &Output) -> Result<u8> {
         Verb::Boot(args) => boot::run(common, args, output),
         Verb::Undo(args) => undo::run(common, args, output),
         Verb::Recover(args) => recover::run(common, args, output),
+        Verb::Drivers(args) => drivers::run(args, output),
         Verb::Hive(args) => hive::run(common, args, output),
         Verb::Host => host::run(output),
         Verb::State(args) => state::run(common, args, output),

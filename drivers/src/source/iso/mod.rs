@@ -200,7 +200,7 @@ impl<R: ReadAt> Walk<'_, R> {
 
     /// The length of a folder by its own first record.
     fn own_length(&self, start: u64) -> Result<u64> {
-        let bytes = self.image.read(start, 64)?;
+        let bytes = self.image.read(start, self.volume.block)?;
         let first = record::records(&bytes, self.volume.block).next();
         let first = first.and_then(Result::ok);
         let first =

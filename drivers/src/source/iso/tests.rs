@@ -164,7 +164,7 @@ fn rock_ridges_names_win_also_over_several_areas() {
         ]
         .concat(),
         own(20, &[]),
-        [own(21, &[]), record(b"X.INF;1", 23, 3, 0, &[])].concat(),
+        [own(21, &[0; 100]), record(b"X.INF;1", 23, 3, 0, &[])].concat(),
         data,
         b"end".to_vec(),
     ];
