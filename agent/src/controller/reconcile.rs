@@ -13,8 +13,10 @@ use kube::runtime::reflector::ObjectRef;
 use super::act::{After, Hands};
 use super::observe::{observe, state_name};
 use crate::api::GuestConversion;
+use crate::api::condition::{Is, Kind};
 use crate::brain::controller::{Action, next};
-use crate::brain::observed::{Claim, ClaimSeen};
+use crate::brain::observed::{Claim, ClaimSeen, Observed};
+use crate::brain::publication::Publication;
 use crate::brain::stand::Stand;
 use crate::ops::metrics::{Call, Metrics};
 
@@ -138,7 +140,15 @@ async fn decide(desk: &Desk, stored: &GuestConversion) -> kube::Result<Requeue> 
             _ => {}
         }
         say(desk, &conversion, &action);
-        match desk.hands.act(&conversion, &seen, action).await? {
+        let making = matches!(action, Action::MakeState | Action::MakeHolder);
+        let done = match desk.hands.act(&conversion, &seen, action).await {
+            Err(kube::Error::Api(status)) if making && matches!(status.code, 403 | 422) => {
+                tell_refusal(desk, &conversion, &seen, &status.message).await?;
+                return Err(kube::Error::Api(status));
+            }
+            other => other?,
+        };
+        match done {
             After::Again(newer) => {
                 desk.wrote(&newer);
                 conversion = *newer;
@@ -148,6 +158,24 @@ async fn decide(desk: &Desk, stored: &GuestConversion) -> kube::Result<Requeue> 
         }
     }
     Ok(Requeue::requeue(Duration::from_secs(1)))
+}
+
+/// A quota, or somebody's admission policy: it is tried again, and until then people can see why.
+async fn tell_refusal(
+    desk: &Desk,
+    conversion: &GuestConversion,
+    seen: &Observed,
+    message: &str,
+) -> kube::Result<()> {
+    let mut wish = Publication::standing(conversion, seen.now);
+    wish.set(Kind::NodeAssigned, Is::False, ("Refused", message));
+    if wish.wanted().is_some() {
+        let publish = Action::Publish(Box::new(wish.into_status()));
+        if let After::Again(newer) = desk.hands.act(conversion, seen, publish).await? {
+            desk.wrote(&newer);
+        }
+    }
+    Ok(())
 }
 
 fn say(desk: &Desk, conversion: &GuestConversion, action: &Action) {
