@@ -82,12 +82,16 @@ fn machine(conversion: &GuestConversion, seen: &Observed) -> Option<Demand> {
             format!("VirtualMachine {name} runs: stop it first"),
         )),
         // Where the disks are named the machine may be made later.
-        None if conversion.spec.disks.is_none() => Some(Demand::Refuse(
+        None if names_no_disks(conversion) => Some(Demand::Refuse(
             "VirtualMachineNotFound",
             format!("there is no VirtualMachine {name} in this namespace"),
         )),
         _ => None,
     }
+}
+
+fn names_no_disks(conversion: &GuestConversion) -> bool {
+    conversion.spec.disks.is_none() && conversion.spec.annotated_disks.is_none()
 }
 
 fn twice(claims: &[Claim]) -> Option<&str> {

@@ -8,7 +8,10 @@
 )]
 
 mod api;
+mod bad_input;
+mod conversion;
 mod deploy;
+mod drills;
 mod exclusive_use;
 mod holder;
 mod image;

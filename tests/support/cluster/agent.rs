@@ -72,10 +72,11 @@ impl Cluster {
             .args(["--identity", &pod])
             .arg("--kubelet-root")
             .arg(self.kubelets().root(node))
-            .arg("--guestfix")
-            .arg(crate::cli::binary())
             .arg("--state-dir")
             .arg(state);
+        if !more.contains(&"--guestfix") {
+            command.arg("--guestfix").arg(crate::cli::binary());
+        }
         self.run_agent(command, "guestfix-node", &pod, more)
     }
 

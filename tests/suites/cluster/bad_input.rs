@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Conversions that cannot or must not be: refused with a condition and a reason, nothing touched.
+
+use super::conversion::{at_work, condition, finished, make_machine, only, small};
+use super::machine;
+use serde_json::{Value, json};
+use std::os::unix::fs::symlink;
+use tests::cluster::Cluster;
+use tests::digest::sha256_of_file;
+
+/// Waits for the end and gives the reason why it is not ready.
+fn refused(cluster: &Cluster, space: &str) -> String {
+    let done = only(cluster, space, finished);
+    let (status, reason) = condition(&done, "Ready").expect("Ready is said");
+    assert_eq!(status, "False", "{done:#}");
+    assert!(done["status"]["commit"].is_null(), "{done:#}");
+    has_event(cluster, space, reason);
+    reason.to_owned()
+}
+
+/// An event of the conversion with this reason comes, too.
+fn has_event(cluster: &Cluster, space: &str, reason: &str) {
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{space}/events");
+    cluster
+        .admin()
+        .wait(&path, std::time::Duration::from_secs(30), |answer| {
+            let events = answer.as_ref().ok()?["items"].as_array()?;
+            let ours = |event: &&Value| {
+                event["regarding"]["kind"] == "GuestConversion" && event["reason"] == reason
+            };
+            events.iter().find(ours).map(|_| ())
+        });
+}
+
+#[test]
+fn a_missing_claim_and_an_unknown_profile_are_refused() {
+    let cluster = at_work();
+    let space = cluster.namespace("missing");
+    cluster.conversion(&space, "run", &["nowhere"], json!({}));
+    assert_eq!(refused(cluster, &space), "ClaimNotFound");
+
+    let space = cluster.namespace("profile");
+    let import = cluster.import(&space, "root", &json!({}));
+    import.end();
+    cluster.conversion(
+        &space,
+        "run",
+        &["root"],
+        json!({"profileRef": {"name": "mine"}}),
+    );
+    assert_eq!(refused(cluster, &space), "ProfileNotFound");
+}
+
+#[test]
+fn a_machine_that_runs_and_a_machine_of_another_namespace_are_refused() {
+    let cluster = at_work();
+    let dir = tempfile::tempdir().unwrap();
+    let image = small(dir.path());
+    let space = cluster.namespace("running");
+    make_machine(cluster, &space, "web", &["root"]);
+    let import = cluster.import(&space, "root", &json!({}));
+    import.succeed(&image);
+    let volume = json!({"name": "d", "dataVolume": {"name": "root"}});
+    let mut runs = machine("web", &[volume]);
+    runs["status"] = json!({"phase": "Running"});
+    cluster
+        .admin()
+        .create(&super::machines(&space), &runs)
+        .unwrap();
+    let by_name = json!({"virtualMachineRef": {"name": "web"}});
+    cluster.conversion(&space, "run", &["root"], by_name.clone());
+    assert_eq!(refused(cluster, &space), "VMRunning");
+    assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+
+    let other = cluster.namespace("stranger");
+    let foreign = json!({"metadata": {"name": "run"}, "spec": by_name,
+        "apiVersion": "guestfix.io/v1alpha1", "kind": "GuestConversion"});
+    let path = tests::cluster::install::conversions(&other);
+    cluster.admin().create(&path, &foreign).unwrap();
+    assert_eq!(refused(cluster, &other), "VirtualMachineNotFound");
+}
+
+#[test]
+fn a_disk_that_is_a_symlink_or_a_directory_is_refused() {
+    let cluster = at_work();
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("shadow");
+    std::fs::write(&secret, vec![7_u8; 1 << 20]).unwrap();
+
+    let space = cluster.namespace("symlink");
+    let import = cluster.import(&space, "root", &json!({}));
+    symlink(&secret, import.disk()).unwrap();
+    import.end();
+    cluster.conversion(&space, "run", &["root"], json!({}));
+    refused(cluster, &space);
+    assert_eq!(std::fs::read(&secret).unwrap(), vec![7_u8; 1 << 20]);
+
+    let space = cluster.namespace("directory");
+    let import = cluster.import(&space, "root", &json!({}));
+    std::fs::create_dir(import.disk()).unwrap();
+    import.end();
+    cluster.conversion(&space, "run", &["root"], json!({}));
+    refused(cluster, &space);
+}
