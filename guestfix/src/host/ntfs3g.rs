@@ -171,7 +171,13 @@ fn confined() -> Result<()> {
         confine::limit(resource, value)?;
     }
     rustix::thread::set_no_new_privs(true).map_err(|e| Error::io("confining ntfs-3g", e))?;
-    capability::keep_only(CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_OVERRIDE)
+    // It mounts, opens what belongs to root, and sets its groups, to those that it has.
+    capability::keep_only(
+        CapabilitySet::SYS_ADMIN
+            | CapabilitySet::DAC_OVERRIDE
+            | CapabilitySet::SETGID
+            | CapabilitySet::SETUID,
+    )
 }
 
 /// Whether something is mounted at a directory by now, and may be written. Asks the kernel's table

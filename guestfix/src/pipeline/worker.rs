@@ -333,7 +333,7 @@ impl Worker {
         let checks = (families::family(&after.facts.guest.family)?.checks)();
         let mut verdicts = verify::run(&checks, &after.facts, &target, after.reader);
         verdicts.push(self.heads.verdict(&Heads::of(&after.volumes)?));
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|before| before.windows.is_none()) {
             verdicts.push(initramfs::complete::verdict(
                 &before,
                 &after.facts,
