@@ -17,7 +17,7 @@ use super::{holder, machine, observe, report};
 use crate::api::status::GuestConversionStatus;
 use crate::api::{GuestConversion, GuestConversionProfile, names};
 use crate::brain::controller::Action;
-use crate::brain::observed::Observed;
+use crate::brain::observed::{Holder, Observed};
 use crate::brain::stand::Stand;
 use crate::ops::events::Events;
 
@@ -33,6 +33,8 @@ pub struct Hands {
     pub events: Events,
     /// Namespaces that have a budget.
     pub budgets: Mutex<HashSet<String>>,
+    /// Holders that were released and that the store may still show with our finalizer.
+    pub released: Mutex<HashSet<String>>,
 }
 
 impl std::fmt::Debug for Hands {
@@ -84,7 +86,7 @@ impl Hands {
                 self.delete_holder(conversion).await?;
                 Ok(After::Pause)
             }
-            Action::ReleaseHolder => self.release_holder(conversion).await,
+            Action::ReleaseHolder => self.release_holder(conversion, &seen.holder).await,
             Action::StoreReport => self.store_report(conversion).await,
             Action::Retire => self.retire(conversion).await,
         }
@@ -284,7 +286,20 @@ impl Hands {
         )
     }
 
-    async fn release_holder(&self, conversion: &GuestConversion) -> kube::Result<After> {
+    async fn release_holder(
+        &self,
+        conversion: &GuestConversion,
+        holder: &Holder,
+    ) -> kube::Result<After> {
+        let uid = holder.uid().unwrap_or_default().to_owned();
+        if self
+            .released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&uid)
+        {
+            return Ok(After::Pause);
+        }
         let name = names::holder(&conversion.name_any());
         let api: Api<Pod> = self.in_namespace(conversion);
         // Deleted first: between the two nothing else can take the claims.
@@ -295,6 +310,10 @@ impl Hands {
             .await
             .map(|_| ());
         absent_is_fine(freed)?;
+        self.released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid);
         Ok(After::Pause)
     }
 
