@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Doing what the brain decided: thin hands.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -21,6 +22,9 @@ use crate::brain::observed::{Holder, Observed};
 use crate::brain::stand::Stand;
 use crate::ops::events::Events;
 
+/// After so long a store shows what was made.
+const SHOWN: Duration = Duration::from_secs(5);
+
 /// What the hands need.
 pub struct Hands {
     /// The API server.
@@ -35,6 +39,8 @@ pub struct Hands {
     pub budgets: Mutex<HashSet<String>>,
     /// Holders that were released and that the store may still show with our finalizer.
     pub released: Mutex<HashSet<String>>,
+    /// When the holder of each conversion was made, by uid: the store shows it a moment later.
+    pub made: Mutex<HashMap<String, Instant>>,
 }
 
 impl std::fmt::Debug for Hands {
@@ -52,6 +58,8 @@ pub enum After {
     Again(Box<GuestConversion>),
     /// Decide again when something changes.
     Pause,
+    /// Decide again when something changes, or after this.
+    PauseFor(Duration),
     /// The state claim was made: decide again with it.
     StateMade,
 }
@@ -206,6 +214,10 @@ impl Hands {
         conversion: &GuestConversion,
         seen: &Observed,
     ) -> kube::Result<After> {
+        let uid = conversion.uid().unwrap_or_default();
+        if self.made().get(&uid).is_some_and(|at| at.elapsed() < SHOWN) {
+            return Ok(After::PauseFor(SHOWN));
+        }
         let namespace = conversion.namespace().unwrap_or_default();
         self.budget(conversion, &namespace).await?;
         let machine = observe::machine(&self.stores, conversion, &namespace);
@@ -224,7 +236,12 @@ impl Hands {
             drivers.as_deref(),
         );
         self.create::<Pod>(conversion, pod).await?;
+        self.made().insert(uid, Instant::now());
         Ok(After::Pause)
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates; what is there already is as good. Its watch tells when it is there. A refusal, of
@@ -314,6 +331,7 @@ impl Hands {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(uid);
+        self.made().remove(&conversion.uid().unwrap_or_default());
         Ok(After::Pause)
     }
 

@@ -52,6 +52,7 @@ fn hands(code: u16) -> (Hands, Sent) {
         image: "guestfix:test".into(),
         budgets: Mutex::new(HashSet::from(["tenant".to_owned()])),
         released: Mutex::default(),
+        made: Mutex::default(),
     };
     (hands, sent)
 }
