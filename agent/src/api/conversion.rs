@@ -2,7 +2,8 @@
 //! `GuestConversion`: one run on the disks of one guest. Each run is an object of its own.
 
 // The schema derive repeats the struct inside a function, where `pub` reaches nobody.
-#![allow(unreachable_pub)]
+// Columns of one type repeat the word for it.
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

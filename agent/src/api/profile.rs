@@ -2,7 +2,8 @@
 //! `GuestConversionProfile`: what the cluster's operator chooses and a tenant must not.
 
 // The schema derive repeats the struct inside a function, where `pub` reaches nobody.
-#![allow(unreachable_pub)]
+// Columns of one type repeat the word for it.
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
 

@@ -178,7 +178,9 @@ fn name(conversion: &GuestConversion) -> &str {
 
 fn ready_since(conversion: &GuestConversion) -> Option<Timestamp> {
     let conditions = &conversion.status.as_ref()?.conditions;
-    condition::find(conditions, Kind::DisksReady).map(|c| c.last_transition_time.0)
+    let since = |kind| condition::find(conditions, kind).map(|c| c.last_transition_time.0);
+    // A second holder takes its moment, too.
+    since(Kind::DisksReady).max(since(Kind::NodeAssigned))
 }
 
 /// The state claim has a volume: a node needs its name.

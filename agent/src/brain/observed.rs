@@ -150,6 +150,17 @@ impl Holder {
         matches!(self, Self::Absent | Self::Going { gone: true, .. })
     }
 
+    /// Its uid.
+    pub fn uid(&self) -> Option<&str> {
+        match self {
+            Self::Absent => None,
+            Self::Waiting { uid, .. }
+            | Self::Running { uid, .. }
+            | Self::Ended { uid }
+            | Self::Going { uid, .. } => Some(uid),
+        }
+    }
+
     /// True when there is something to release: a pod that is not deleted yet, or our finalizer.
     pub fn stands(&self) -> bool {
         !matches!(self, Self::Absent | Self::Going { held: false, .. })

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Doing what the brain decided: thin hands.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -17,9 +18,12 @@ use super::{holder, machine, observe, report};
 use crate::api::status::GuestConversionStatus;
 use crate::api::{GuestConversion, GuestConversionProfile, names};
 use crate::brain::controller::Action;
-use crate::brain::observed::Observed;
+use crate::brain::observed::{Holder, Observed};
 use crate::brain::stand::Stand;
 use crate::ops::events::Events;
+
+/// After so long a store shows what was made.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// What the hands need.
 pub struct Hands {
@@ -33,6 +37,10 @@ pub struct Hands {
     pub events: Events,
     /// Namespaces that have a budget.
     pub budgets: Mutex<HashSet<String>>,
+    /// Holders that were released and that the store may still show with our finalizer.
+    pub released: Mutex<HashSet<String>>,
+    /// When the holder of each conversion was made, by uid: the store shows it a moment later.
+    pub made: Mutex<HashMap<String, Instant>>,
 }
 
 impl std::fmt::Debug for Hands {
@@ -50,6 +58,8 @@ pub enum After {
     Again(Box<GuestConversion>),
     /// Decide again when something changes.
     Pause,
+    /// Decide again when something changes, or after this.
+    PauseFor(Duration),
     /// The state claim was made: decide again with it.
     StateMade,
 }
@@ -84,7 +94,7 @@ impl Hands {
                 self.delete_holder(conversion).await?;
                 Ok(After::Pause)
             }
-            Action::ReleaseHolder => self.release_holder(conversion).await,
+            Action::ReleaseHolder => self.release_holder(conversion, &seen.holder).await,
             Action::StoreReport => self.store_report(conversion).await,
             Action::Retire => self.retire(conversion).await,
         }
@@ -204,6 +214,10 @@ impl Hands {
         conversion: &GuestConversion,
         seen: &Observed,
     ) -> kube::Result<After> {
+        let uid = conversion.uid().unwrap_or_default();
+        if self.made().get(&uid).is_some_and(|at| at.elapsed() < SHOWN) {
+            return Ok(After::PauseFor(SHOWN));
+        }
         let namespace = conversion.namespace().unwrap_or_default();
         self.budget(conversion, &namespace).await?;
         let machine = observe::machine(&self.stores, conversion, &namespace);
@@ -222,7 +236,12 @@ impl Hands {
             drivers.as_deref(),
         );
         self.create::<Pod>(conversion, pod).await?;
+        self.made().insert(uid, Instant::now());
         Ok(After::Pause)
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates; what is there already is as good. Its watch tells when it is there. A refusal, of
@@ -284,7 +303,20 @@ impl Hands {
         )
     }
 
-    async fn release_holder(&self, conversion: &GuestConversion) -> kube::Result<After> {
+    async fn release_holder(
+        &self,
+        conversion: &GuestConversion,
+        holder: &Holder,
+    ) -> kube::Result<After> {
+        let uid = holder.uid().unwrap_or_default().to_owned();
+        if self
+            .released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&uid)
+        {
+            return Ok(After::Pause);
+        }
         let name = names::holder(&conversion.name_any());
         let api: Api<Pod> = self.in_namespace(conversion);
         // Deleted first: between the two nothing else can take the claims.
@@ -295,6 +327,11 @@ impl Hands {
             .await
             .map(|_| ());
         absent_is_fine(freed)?;
+        self.released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid);
+        self.made().remove(&conversion.uid().unwrap_or_default());
         Ok(After::Pause)
     }
 

@@ -57,7 +57,7 @@ pub fn pod(
             "tool",
             image,
             &["lay", "/tool"],
-            &[tool.clone()],
+            std::slice::from_ref(&tool),
             &[],
         ));
         let mut copy = container("drivers", drivers, &[], &[tool, place], &[]);

@@ -91,8 +91,12 @@ pub async fn finish(
     if apply {
         let whole = api(client, &namespace).get(&machine.name_any()).await?;
         let target = conversion.stands().target.unwrap_or_default();
-        metadata["resourceVersion"] = json!(whole.resource_version());
-        spec["template"] = template(&whole.data, &target);
+        put(
+            &mut metadata,
+            "resourceVersion",
+            json!(whole.resource_version()),
+        );
+        put(&mut spec, "template", template(&whole.data, &target));
     }
     let patch = json!({"metadata": metadata, "spec": spec});
     let name = machine.name_any();
@@ -119,13 +123,13 @@ fn template(machine: &Value, target: &Value) -> Value {
         for disk in disks.iter_mut().filter_map(|disk| disk.get_mut("disk")) {
             set(disk, "bus", word("/disk_bus"));
         }
-        devices["disks"] = disks.into();
+        put(&mut devices, "disks", disks.into());
     }
     if let Some(Value::Array(mut cards)) = at("/spec/template/spec/domain/devices/interfaces") {
         for card in &mut cards {
             set(card, "model", word("/nic_model"));
         }
-        devices["interfaces"] = cards.into();
+        put(&mut devices, "interfaces", cards.into());
     }
     let secure = target.pointer("/secure_boot") == Some(&Value::Bool(true));
     let bootloader = match word("/firmware") {
@@ -135,14 +139,20 @@ fn template(machine: &Value, target: &Value) -> Value {
     let mut domain = json!({"devices": devices, "firmware": {"bootloader": bootloader}});
     // KubeVirt accepts Secure Boot only together with SMM.
     if word("/firmware") == "efi" && secure {
-        domain["features"] = json!({"smm": {"enabled": true}});
+        put(&mut domain, "features", json!({"smm": {"enabled": true}}));
     }
     json!({"spec": {"domain": domain}})
 }
 
 fn set(object: &mut Value, key: &str, word: &str) {
-    if let Some(object) = object.as_object_mut().filter(|_| !word.is_empty()) {
-        object.insert(key.to_owned(), word.into());
+    if !word.is_empty() {
+        put(object, key, word.into());
+    }
+}
+
+fn put(object: &mut Value, key: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(key.to_owned(), value);
     }
 }
 

@@ -111,6 +111,8 @@ async fn lead(client: &Client, options: &Options, metrics: Arc<Metrics>) -> Resu
         image: options.holder_image.clone(),
         events: Events::new(client.clone(), names::CONTROLLER, &options.identity),
         budgets: Mutex::new(HashSet::new()),
+        released: Mutex::default(),
+        made: Mutex::default(),
     });
     let (due, queue) = mpsc::unbounded::<ObjectRef<GuestConversion>>();
     let sorting = sort(Arc::clone(&hands), touched, due);

@@ -9,6 +9,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::groups;
 use super::watch::Stores;
+use crate::api::condition::{self, Kind};
 use crate::api::conversion::ProfileName;
 use crate::api::foreign::{self, Machine, Pod};
 use crate::api::profile::GuestConversionProfileSpec;
@@ -401,7 +402,7 @@ fn rival(stores: &Stores, conversion: &GuestConversion, claims: &[Claim]) -> Opt
     Some(standing.name_any())
 }
 
-/// Conversions that may go on now that this one has ended: those of its namespace without a node.
+/// Conversions that wait for another one of their namespace, and may go on now that this has ended.
 pub fn waiting_for(
     stores: &Stores,
     ended: &ObjectRef<GuestConversion>,
@@ -410,10 +411,17 @@ pub fn waiting_for(
     if !finished {
         return Vec::new();
     }
-    let waiting = stores.conversions.state_filter(|other| {
-        other.namespace() == ended.namespace && !other.finished() && other.node().is_none()
-    });
+    let waiting = stores
+        .conversions
+        .state_filter(|other| other.namespace() == ended.namespace && waits_for_another(other));
     waiting.iter().map(|c| ObjectRef::from_obj(&**c)).collect()
+}
+
+fn waits_for_another(conversion: &GuestConversion) -> bool {
+    let conditions = conversion.status.as_ref().map(|s| s.conditions.as_slice());
+    condition::find(conditions.unwrap_or_default(), Kind::DisksReady).is_some_and(|c| {
+        c.status == "False" && matches!(c.reason.as_str(), "AnotherConversion" | "UndoOfUnfinished")
+    })
 }
 
 fn stands_on(other: &GuestConversion, claims: &[Claim]) -> bool {

@@ -155,6 +155,7 @@ async fn decide(desk: &Desk, stored: &GuestConversion) -> kube::Result<Requeue> 
             }
             After::StateMade => state_made = true,
             After::Pause => return Ok(Requeue::requeue(LONGEST)),
+            After::PauseFor(pause) => return Ok(Requeue::requeue(pause)),
         }
     }
     Ok(Requeue::requeue(Duration::from_secs(1)))

@@ -39,7 +39,7 @@ impl Triggers {
             TriggerKind::Claim => {
                 let reference = ObjectRef::new(name).within(namespace);
                 if let Some(claim) = hands.stores.claims.get(&reference) {
-                    self.disk(hands, &*claim).await;
+                    self.disk(hands, &claim).await;
                 }
             }
             TriggerKind::DataVolume => {

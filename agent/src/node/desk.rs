@@ -11,7 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use super::child::{Child, End, Notify, Order, Seen};
+use super::child::{Child, End, Notify, Order};
 use super::claims::Refusal;
 use super::start::Starter;
 use super::{report, tell};
@@ -412,10 +412,7 @@ impl Desk {
     fn progress(&self, uid: &str) -> crate::api::status::Progress {
         let runs = self.runs();
         let child = runs.get(uid).and_then(|entry| entry.child.as_ref());
-        child
-            .map(Child::seen)
-            .unwrap_or_else(Seen::default)
-            .progress
+        child.map(Child::seen).unwrap_or_default().progress
     }
 
     /// Writes the progress where it is due; never twice in a short while.

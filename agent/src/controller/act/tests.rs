@@ -51,6 +51,8 @@ fn hands(code: u16) -> (Hands, Sent) {
         stores: Stores::empty(),
         image: "guestfix:test".into(),
         budgets: Mutex::new(HashSet::from(["tenant".to_owned()])),
+        released: Mutex::default(),
+        made: Mutex::default(),
     };
     (hands, sent)
 }
