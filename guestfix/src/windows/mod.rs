@@ -10,13 +10,26 @@ use crate::inspect::{Facts, Recognise, TableEntry};
 use crate::plan::{Policy, Proposal, Propose, Target};
 use crate::verify::Check;
 
+pub mod boot_drivers;
+pub mod driver_database;
 pub mod efi;
+mod entries;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod gather;
 pub mod health;
+mod naming;
 mod pe;
 pub mod release;
+pub mod san_policy;
+pub mod staging;
+mod storage;
+#[cfg(test)]
+mod storage_tests;
+pub mod time_zone;
+pub mod vmware_tools;
+#[cfg(test)]
+mod world;
 
 use gather::{Gatherer, HIVES};
 
@@ -24,17 +37,52 @@ use gather::{Gatherer, HIVES};
 pub const ESP_AT: &str = "/$ESP";
 
 /// What is decided about, in the order in which it is.
-const TOPICS: &[&str] = &[efi::TOPIC];
+const TOPICS: &[&str] = &[
+    efi::TOPIC,
+    boot_drivers::TOPIC,
+    driver_database::TOPIC,
+    staging::TOPIC,
+    vmware_tools::TOPIC,
+    san_policy::TOPIC,
+];
 
 /// What each topic reads. Called once for every hive, in the order of [`HIVES`].
-const GATHER: &[fn(&mut Gatherer<'_>) -> Result<()>] = &[release::gather, health::gather];
+const GATHER: &[fn(&mut Gatherer<'_>) -> Result<()>] = &[
+    release::gather,
+    health::gather,
+    boot_drivers::gather,
+    driver_database::gather,
+    staging::gather,
+    vmware_tools::gather,
+    san_policy::gather,
+    time_zone::gather,
+];
 
 /// What each topic proposes, in the order in which it is done.
-const PROPOSE: &[fn(&Facts, &Target, &Policy) -> Proposal] =
-    &[release::propose, health::propose, efi::propose];
+const PROPOSE: &[fn(&Facts, &Target, &Policy) -> Proposal] = &[
+    release::propose,
+    health::propose,
+    efi::propose,
+    boot_drivers::propose,
+    driver_database::propose,
+    staging::propose,
+    vmware_tools::propose,
+    san_policy::propose,
+    time_zone::propose,
+];
 
 /// What each topic checks.
-const CHECKS: &[&[Check]] = &[release::CHECKS, health::CHECKS, efi::CHECKS];
+const CHECKS: &[&[Check]] = &[
+    release::CHECKS,
+    health::CHECKS,
+    efi::CHECKS,
+    boot_drivers::CHECKS,
+    driver_database::CHECKS,
+    staging::CHECKS,
+    vmware_tools::CHECKS,
+    san_policy::CHECKS,
+    time_zone::CHECKS,
+];
 
 /// The Windows family.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,6 +122,7 @@ impl Recognise for Windows {
         facts.sources = gathered.sources;
         release::fill(tree, &gathered.system_root, facts)?;
         facts.efi = efi::facts(tree, facts)?;
+        facts.vmware = vmware_tools::parse(facts);
         Ok(())
     }
 }
