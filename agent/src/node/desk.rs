@@ -5,33 +5,26 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use super::child::{Child, End, Notify, Order};
+use super::child::{Child, Notify, Order};
 use super::claims::Refusal;
+use super::entry::Entry;
 use super::start::Starter;
-use super::{report, tell};
+use super::tell;
 use crate::api::foreign::Pod;
 use crate::api::profile::GuestConversionProfileSpec;
-use crate::api::{GuestConversion, GuestConversionProfile, Mode, names};
+use crate::api::{GuestConversion, GuestConversionProfile, Mode};
 use crate::brain::node::{self, Action, Holder, Observed, Run, Why};
-use crate::brain::outcome::{self, Outcome};
+use crate::brain::outcome::Outcome;
 use crate::brain::stand::Stand;
 use crate::ops::events::Events;
 use crate::ops::lease::Tenure;
-use crate::ops::metrics::{About, End as Ended, How, Metrics, Step};
+use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-
-/// How often progress is written, at the most.
-const PROGRESS: Duration = Duration::from_secs(3);
-/// A run that cannot begin because another process still uses the disks is tried again after this.
-const AGAIN_S: i64 = 5;
-/// How often: what an agent that was killed left behind ends by itself.
-const TRIES: u32 = 36;
 
 /// What every decision needs.
 pub struct Desk {
@@ -73,24 +66,6 @@ impl std::fmt::Debug for Desk {
     }
 }
 
-/// What is known of one run.
-#[derive(Debug, Default)]
-pub struct Entry {
-    namespace: String,
-    name: String,
-    run: Run,
-    child: Option<Child>,
-    /// The child finishes an interrupted commit; the conversion's own verb comes after.
-    recovering: bool,
-    stopping: Option<Why>,
-    told: Option<Instant>,
-    began: Option<Instant>,
-    tries: u32,
-    end: Option<(Outcome, Value)>,
-    /// The version that we wrote last, until the store shows it.
-    wrote: Option<GuestConversion>,
-}
-
 impl Desk {
     /// Looks at every conversion once; each that is not being acted on gets a task.
     pub fn turn(self: &Arc<Self>) {
@@ -128,7 +103,7 @@ impl Desk {
         })
     }
 
-    fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
+    pub(super) fn runs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Entry>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -395,7 +370,7 @@ impl Desk {
         }
     }
 
-    fn set(&self, uid: &str, run: Run) {
+    pub(super) fn set(&self, uid: &str, run: Run) {
         if let Some(entry) = self.runs().get_mut(uid) {
             entry.run = run;
         }
@@ -408,143 +383,6 @@ impl Desk {
         entry.namespace = conversion.namespace().unwrap_or_default();
         entry.name = conversion.name_any();
     }
-
-    fn progress(&self, uid: &str) -> crate::api::status::Progress {
-        let runs = self.runs();
-        let child = runs.get(uid).and_then(|entry| entry.child.as_ref());
-        child.map(Child::seen).unwrap_or_default().progress
-    }
-
-    /// Writes the progress where it is due; never twice in a short while.
-    async fn tell_progress(
-        &self,
-        uid: &str,
-        conversion: &GuestConversion,
-        seen: &Observed,
-    ) -> bool {
-        let due = {
-            let mut runs = self.runs();
-            let Some(entry) = runs.get_mut(uid) else {
-                return false;
-            };
-            let last = entry.told.or(entry.began);
-            let due = matches!(entry.run, Run::Working | Run::Committing)
-                && seen.leading
-                && last.is_some_and(|at| at.elapsed() >= PROGRESS);
-            if due {
-                entry.told = Some(Instant::now());
-            }
-            due
-        };
-        let progress = self.progress(uid);
-        let stands = conversion.status.as_ref().and_then(|s| s.progress.as_ref());
-        if !due || progress.stage.is_empty() || stands == Some(&progress) {
-            return false;
-        }
-        let patch = tell::working(conversion, &progress, Timestamp::now());
-        // Progress is never worth a second try.
-        let _ = self.write(uid, conversion, patch).await;
-        false
-    }
-
-    /// True when it was written; false when there is a newer version: decide on that one.
-    async fn write(
-        &self,
-        uid: &str,
-        conversion: &GuestConversion,
-        patch: Value,
-    ) -> kube::Result<bool> {
-        let namespace = conversion.namespace().unwrap_or_default();
-        let api: Api<GuestConversion> = Api::namespaced(self.client.clone(), &namespace);
-        let params = PatchParams::apply(names::NODE).force();
-        let name = conversion.name_any();
-        match api
-            .patch_status(&name, &params, &Patch::Apply(&patch))
-            .await
-        {
-            Ok(written) => {
-                if let Some(entry) = self.runs().get_mut(uid) {
-                    entry.wrote = Some(written);
-                }
-                Ok(true)
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                if let Some(newer) = api.get_opt(&name).await?
-                    && let Some(entry) = self.runs().get_mut(uid)
-                {
-                    entry.wrote = Some(newer);
-                }
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn tell_end(&self, uid: &str, conversion: &GuestConversion) -> kube::Result<bool> {
-        let end = self.runs().get(uid).and_then(|entry| entry.end.clone());
-        let Some((outcome, document)) = end else {
-            self.set(uid, Run::Idle);
-            return Ok(true);
-        };
-        let handover = report::pack(&document);
-        let patch = tell::end(conversion, &outcome, handover, Timestamp::now());
-        if self.write(uid, conversion, patch).await? {
-            self.set(uid, Run::Told);
-            self.told(conversion, uid, &outcome, &document).await;
-        }
-        Ok(true)
-    }
-
-    async fn told(&self, conversion: &GuestConversion, uid: &str, end: &Outcome, document: &Value) {
-        let good = end.phase == crate::api::status::Phase::Succeeded && end.ready != Some(false);
-        if good {
-            self.events
-                .normal(conversion, &end.reason, &end.message)
-                .await;
-        } else {
-            self.events
-                .warning(conversion, &end.reason, &end.message)
-                .await;
-        }
-        let result = format!("{:?}", end.phase).to_lowercase();
-        if conversion.spec.mode == Mode::Undo {
-            self.metrics.rollbacks.get_or_create(&How { result }).inc();
-        } else {
-            let family = end.guest.as_ref().and_then(|guest| guest.family.clone());
-            let ended = Ended {
-                result,
-                reason: end.reason.clone(),
-                os_family: family.unwrap_or_else(|| "unknown".to_owned()),
-            };
-            self.metrics.conversions.get_or_create(&ended).inc();
-        }
-        for concern in &end.concerns {
-            let (id, category) = (concern.id.clone(), concern.category.clone());
-            self.metrics
-                .concerns
-                .get_or_create(&About { id, category })
-                .inc();
-        }
-        let bytes = document
-            .pointer("/committed_bytes")
-            .and_then(Value::as_u64)
-            .unwrap_or(0);
-        self.metrics.bytes_written.inc_by(bytes);
-        let timings = document.pointer("/timings_ms").and_then(Value::as_object);
-        for (step, millis) in timings.into_iter().flatten() {
-            let seconds = millis.as_f64().unwrap_or(0.0) / 1000.0;
-            let step = Step { step: step.clone() };
-            self.metrics.duration.get_or_create(&step).observe(seconds);
-        }
-        tracing::info!(
-            namespace = conversion.namespace(),
-            conversion = conversion.name_any(),
-            uid,
-            reason = end.reason,
-            message = end.message,
-            "ended"
-        );
-    }
 }
 
 fn version(conversion: &GuestConversion) -> u64 {
@@ -552,60 +390,4 @@ fn version(conversion: &GuestConversion) -> u64 {
         .resource_version()
         .and_then(|v| v.parse().ok())
         .unwrap_or(0)
-}
-
-impl Entry {
-    /// The process tree ended: what that means for the run.
-    fn ended(&mut self, conversion: &GuestConversion, end: End) {
-        let text = |at: &str| {
-            end.document
-                .pointer(at)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let code = text("/code");
-        if let Some(why) = self.stopping.take() {
-            self.run = Run::Stopped(why);
-            return;
-        }
-        // An agent that was killed leaves a process tree behind that still holds the disks.
-        if matches!(code, "in-use" | "busy") && self.tries < TRIES {
-            self.tries = self.tries.saturating_add(1);
-            let later = SignedDuration::from_secs(AGAIN_S);
-            let now = Timestamp::now();
-            self.run = Run::Later(now.checked_add(later).unwrap_or(now));
-            return;
-        }
-        if self.recovering && end.code == 0 {
-            self.recovered(conversion, text("/outcome") == "rolled-forward", &end);
-            return;
-        }
-        let mut outcome = outcome::read(conversion, end.code, &end.document);
-        if outcome.reason == "GuestfixDied" && !end.tail.is_empty() {
-            outcome.message =
-                crate::api::condition::clip(&format!("{}: {}", outcome.message, end.tail), 1024);
-        }
-        self.end = Some((outcome, end.document));
-        self.run = Run::Ended;
-    }
-
-    fn recovered(&mut self, conversion: &GuestConversion, forward: bool, end: &End) {
-        self.recovering = false;
-        if conversion.spec.mode != Mode::Undo {
-            // What was rolled forward is verified by converting once more: nothing is left to do.
-            self.run = Run::Recovered;
-            return;
-        }
-        let outcome = if forward {
-            outcome::undone(1)
-        } else {
-            Outcome::broken(
-                "UndoInterrupted",
-                "an undo was interrupted and no journal of it is left: it was finished or never \
-                 begun; look at the guest with mode Plan before another undo",
-            )
-        };
-        self.end = Some((outcome, end.document.clone()));
-        self.run = Run::Ended;
-    }
 }

@@ -8,10 +8,12 @@ pub mod claims;
 pub mod command;
 pub mod desk;
 pub mod enter;
+pub mod entry;
 pub mod probe;
 pub mod report;
 pub mod start;
 pub mod tell;
+mod voice;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
