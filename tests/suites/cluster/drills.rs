@@ -142,7 +142,14 @@ fn a_commit_cut_anywhere_is_finished_by_the_next_agent() {
         }
         node.process().kill();
         let _again = ground.node();
-        ground.ends_ready(&space, &import);
+        let done = ground.ends(&space, &import);
+        if journaled {
+            assert_eq!(
+                condition(&done, "Ready").map(|c| c.0),
+                Some("True"),
+                "{point}: {done:#}"
+            );
+        }
     }
 }
 
