@@ -7,7 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     guestfix::host::allocator::fix_limits();
     match std::env::args().nth(1).as_deref() {
-        Some(role @ ("__worker" | "__mounter")) => guestfix::pipeline::role(role),
+        Some(role @ ("__worker" | "__copier" | "__mounter")) => guestfix::pipeline::role(role),
         _ => guestfix::cli::run(),
     }
 }
