@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use drivers::{Bundle, Member, RegistryStrings, Release, Role};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::inspect::Facts;
 use crate::plan::Policy;
 
@@ -32,7 +32,7 @@ impl Drivers {
         else {
             return Ok((Self::default(), policy));
         };
-        let named = |error| told(error).on(path.display().to_string());
+        let named = |error| Error::of_bundle(error).on(path.display().to_string());
         let bundle = Bundle::open(&path).map_err(named)?;
         policy.drivers = Some(bundle.pick(&release, Role::ALL).map_err(named)?);
         Ok((Self(Some(bundle)), policy))
@@ -50,7 +50,7 @@ impl Drivers {
             len,
             sha256: sha256.to_owned(),
         };
-        bundle.read(&member).map_err(told)
+        bundle.read(&member).map_err(Error::of_bundle)
     }
 }
 
@@ -93,27 +93,10 @@ fn release(facts: &Facts) -> Option<Release> {
     }
 }
 
-/// An error of a bundle as one of ours.
-fn told(error: drivers::Error) -> Error {
-    let kind = match error.kind {
-        drivers::Kind::Usage => Kind::Usage,
-        drivers::Kind::Unsupported => Kind::Unsupported,
-        drivers::Kind::Corrupt => Kind::Corrupt,
-        _ => Kind::Host,
-    };
-    let mut own = Error::new(kind, &error.code, error.message);
-    if let Some(hint) = error.hint {
-        own = own.hint(hint);
-    }
-    match error.offset {
-        Some(offset) => own.at(offset),
-        None => own,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
     use crate::windows::fixture::{gathered, software, system, volume};
 
     #[test]
