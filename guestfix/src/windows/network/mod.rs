@@ -58,14 +58,19 @@ pub fn propose(facts: &Facts, _: &Target, policy: &Policy) -> Proposal {
         return out;
     }
     let path = firstboot::in_folder(windows, firstboot::NETWORK);
+    let text = script::text(&assignments);
+    let old = facts.sources.bytes(&path);
+    if old.is_some_and(|old| old != text.as_bytes()) {
+        // The old cards of an earlier conversion have lost what that file gives to the new ones.
+        out.concerns.push(Concern::warning(
+            "network-script-kept",
+            format!("{path} of an earlier conversion stays as it is: undo that one first, or set the other cards after the first boot"),
+        ));
+        return out;
+    }
     let why = "the new cards get the addresses that the old ones had";
-    out.changes.extend(Change::edit(
-        TOPIC,
-        why,
-        &facts.sources,
-        &path,
-        script::text(&assignments),
-    ));
+    out.changes
+        .extend(Change::edit(TOPIC, why, &facts.sources, &path, text));
     let mut edits = Vec::new();
     for set in windows.control_set_keys() {
         edits.extend(placed.iter().flat_map(|card| neutral(facts, &set, card)));
@@ -224,20 +229,27 @@ fn unread(card: &Card) -> Option<Concern> {
 fn neutral(facts: &Facts, set: &str, card: &Card) -> Vec<Edit> {
     let registry = &facts.sources.registry;
     let key = format!("{set}\\{}\\{}", cards::TCPIP, card.guid);
-    if registry.dword(SYSTEM, &key, "EnableDHCP") != Some(0) {
-        return Vec::new();
+    let key6 = format!("{set}\\{}\\{}", cards::TCPIP6, card.guid);
+    let mut out = Vec::new();
+    if registry.dword(SYSTEM, &key, "EnableDHCP") == Some(0) {
+        let values = [
+            "IPAddress",
+            "SubnetMask",
+            "DefaultGateway",
+            "DefaultGatewayMetric",
+        ];
+        let there = values
+            .iter()
+            .filter(|name| registry.value(SYSTEM, &key, name).is_some());
+        out.extend(there.map(|name| Edit::unset(&*key, name)));
+        out.push(Edit::dword(&*key, "EnableDHCP", 1));
     }
-    let values = [
-        "IPAddress",
-        "SubnetMask",
-        "DefaultGateway",
-        "DefaultGatewayMetric",
-    ];
-    let there = values
-        .iter()
-        .filter(|name| registry.value(SYSTEM, &key, name).is_some());
-    let mut out: Vec<Edit> = there.map(|name| Edit::unset(&*key, name)).collect();
-    out.push(Edit::dword(&*key, "EnableDHCP", 1));
+    for key in [&key, &key6] {
+        let servers = registry.text(SYSTEM, key, "NameServer");
+        if servers.is_some_and(|servers| !servers.is_empty()) {
+            out.push(Edit::text(&**key, "NameServer", ""));
+        }
+    }
     out
 }
 
