@@ -14,11 +14,13 @@ pub mod boot_drivers;
 pub mod driver_database;
 pub mod efi;
 mod entries;
+pub mod firstboot;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod gather;
 pub mod health;
 mod naming;
+pub mod network;
 mod pe;
 pub mod release;
 pub mod san_policy;
@@ -28,6 +30,8 @@ mod storage;
 mod storage_tests;
 pub mod time_zone;
 pub mod vmware_tools;
+#[cfg(test)]
+mod wine;
 #[cfg(test)]
 mod world;
 
@@ -43,7 +47,9 @@ const TOPICS: &[&str] = &[
     driver_database::TOPIC,
     staging::TOPIC,
     vmware_tools::TOPIC,
+    network::TOPIC,
     san_policy::TOPIC,
+    firstboot::TOPIC,
 ];
 
 /// What each topic reads. Called once for every hive, in the order of [`HIVES`].
@@ -54,8 +60,10 @@ const GATHER: &[fn(&mut Gatherer<'_>) -> Result<()>] = &[
     driver_database::gather,
     staging::gather,
     vmware_tools::gather,
+    network::gather,
     san_policy::gather,
     time_zone::gather,
+    firstboot::gather,
 ];
 
 /// What each topic proposes, in the order in which it is done.
@@ -67,8 +75,10 @@ const PROPOSE: &[fn(&Facts, &Target, &Policy) -> Proposal] = &[
     driver_database::propose,
     staging::propose,
     vmware_tools::propose,
+    network::propose,
     san_policy::propose,
     time_zone::propose,
+    firstboot::propose,
 ];
 
 /// What each topic checks.
@@ -80,8 +90,10 @@ const CHECKS: &[&[Check]] = &[
     driver_database::CHECKS,
     staging::CHECKS,
     vmware_tools::CHECKS,
+    network::CHECKS,
     san_policy::CHECKS,
     time_zone::CHECKS,
+    firstboot::CHECKS,
 ];
 
 /// The Windows family.
@@ -123,6 +135,8 @@ impl Recognise for Windows {
         release::fill(tree, &gathered.system_root, facts)?;
         facts.efi = efi::facts(tree, facts)?;
         facts.vmware = vmware_tools::parse(facts);
+        facts.network = network::parse(facts);
+        facts.concerns.extend(firstboot::told(facts));
         Ok(())
     }
 }
