@@ -131,7 +131,7 @@ fn a_commit_cut_anywhere_is_finished_by_the_next_agent() {
             program.to_str().unwrap(),
         ];
         let mut node = ground.cluster.run_node(NODE, &options);
-        let import = ground.reached(&space, "Running");
+        let import = ground.reached(&space, "Committing");
         let end = Instant::now() + 2 * MINUTE;
         while !mark.exists() {
             assert!(
