@@ -84,7 +84,6 @@ fn loader(tree: &Tree, path: &str) -> Result<Option<EfiLoader>> {
         return Ok(None);
     };
     let name = path.rsplit('/').next().unwrap_or_default();
-    // The copy in the fallback path is one by its size; see `is_copy`.
     let manager = name.eq_ignore_ascii_case("bootmgfw.efi");
     Ok(Some(EfiLoader {
         path: path.to_owned(),
