@@ -223,7 +223,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__boot)
-            opts="-v -h -V --key --allow-degraded --boot-disk --bus --timeout --screenshot --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --bus --timeout --screenshot --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,7 +295,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__convert)
-            opts="-v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --plan --dry-run --commit-anyway --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --drivers --allow-unsigned-drivers --bus --plan --dry-run --commit-anyway --ask-before-commit --to --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -337,11 +337,19 @@ _guestfix() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --drivers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bus)
                     COMPREPLY=($(compgen -W "virtio scsi sata" -- "${cur}"))
                     return 0
                     ;;
                 --plan)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --to)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -365,7 +373,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__doctor)
-            opts="-v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --drivers --allow-unsigned-drivers --bus --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +412,10 @@ _guestfix() {
                     return 0
                     ;;
                 --firstboot)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --drivers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1147,7 +1159,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__inspect)
-            opts="-v -h -V --key --allow-degraded --boot-disk --root --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --root --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1185,7 +1197,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__plan)
-            opts="-o -v -h -V --key --allow-degraded --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --bus --output --format --state-dir --progress --verbose --help --version"
+            opts="-o -v -h -V --key --allow-degraded --allow-backing --boot-disk --root --initramfs --no-guest-code --nic --ip --vm --guest-agent-packages --firstboot --drivers --allow-unsigned-drivers --bus --output --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1227,6 +1239,10 @@ _guestfix() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --drivers)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --bus)
                     COMPREPLY=($(compgen -W "virtio scsi sata" -- "${cur}"))
                     return 0
@@ -1259,7 +1275,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__recover)
-            opts="-v -h -V --key --allow-degraded --boot-disk --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1431,7 +1447,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__undo)
-            opts="-v -h -V --key --allow-degraded --boot-disk --all --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --all --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1465,7 +1481,7 @@ _guestfix() {
             return 0
             ;;
         guestfix__subcmd__verify)
-            opts="-v -h -V --key --allow-degraded --boot-disk --root --bus --format --state-dir --progress --verbose --help --version"
+            opts="-v -h -V --key --allow-degraded --allow-backing --boot-disk --root --bus --format --state-dir --progress --verbose --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -58,6 +58,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l progress -
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand inspect" -s V -l version -d 'Print version'
@@ -73,6 +74,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l ip -d 'Give t
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l drivers -d 'Where a Windows guest\'s virtio drivers come from: a virtio-win ISO or directory. Without this option $VIRTIO_WIN, and then /usr/share/virtio-win' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -84,7 +86,9 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l progress -d '
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
+complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -l allow-unsigned-drivers -d 'Take drivers, too, that no catalogue of the bundle vouches for'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand plan" -s V -l version -d 'Print version'
@@ -100,10 +104,12 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l ip -d 'Giv
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l drivers -d 'Where a Windows guest\'s virtio drivers come from: a virtio-win ISO or directory. Without this option $VIRTIO_WIN, and then /usr/share/virtio-win' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l plan -d 'Convert only if the changes are exactly those of this reviewed plan' -r -F
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l to -d 'Make new disks and leave those given as they are: raw or qcow2, and where. OUT becomes a file for one disk, and a directory of disk0, disk1, ... for several; it must not exist yet, and is there only when it is complete. The way for VMDK and OVA' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l format -d 'How to print the result; errors too' -r -f -a "text\t'For people'
 json\t'One JSON document on stdout'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l state-dir -d 'Where journals and undo records are kept' -r -F
@@ -111,9 +117,12 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l progress -
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l allow-unsigned-drivers -d 'Take drivers, too, that no catalogue of the bundle vouches for'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l dry-run -d 'Do everything but write to the disks'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l commit-anyway -d 'Write to the disks even if a check fails. The guest may not boot; undo still works'
+complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -l ask-before-commit -d 'Before the first write to a disk say so (the progress line commit-pending) and wait for the line `go` on stdin; anything else, and its end too, ends it with nothing written'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand convert" -s V -l version -d 'Print version'
@@ -130,6 +139,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l progress -d
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand verify" -s V -l version -d 'Print version'
@@ -145,6 +155,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l ip -d 'Give
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l vm -d 'What describes the machine (OVF, VMX, libvirt XML or KubeVirt VirtualMachine): its network cards tell which is which, its disks and firmware are compared' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l guest-agent-packages -d 'Install the QEMU guest agent, where it is missing, from the packages in this directory: the one for the guest\'s release and architecture is chosen by its name, and with it liburing, libnuma and glib where they lie there and the guest lacks them' -r
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l firstboot -d 'Run this script once after the first boot; may be given several times, the order counts' -r
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l drivers -d 'Where a Windows guest\'s virtio drivers come from: a virtio-win ISO or directory. Without this option $VIRTIO_WIN, and then /usr/share/virtio-win' -r -F
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l bus -d 'The disk bus that the VM will have. All of them will work; this one is recommended' -r -f -a "virtio\t'virtio-blk'
 scsi\t'virtio-scsi'
 sata\t'SATA (AHCI)'"
@@ -155,7 +166,9 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l progress -d
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l no-guest-code -d 'Run no program of the guest; VMware Tools are then disabled and not removed'
+complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -l allow-unsigned-drivers -d 'Take drivers, too, that no catalogue of the bundle vouches for'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand doctor" -s V -l version -d 'Print version'
@@ -173,6 +186,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l progress -d '
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand boot" -s V -l version -d 'Print version'
@@ -185,6 +199,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l progress -d '
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -l all -d 'Undo every conversion, back to the original'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -198,6 +213,7 @@ complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l progress -
 json\t'One JSON line per step'
 none\t'Nothing'"
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l allow-degraded -d 'Use arrays and mirrors that lack members or were being rebuilt'
+complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -l allow-backing -d 'Read what qcow2 images are backed by, where it lies in the image\'s own directory and its format is stated'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s v -l verbose -d 'Log what is done to stderr; twice for more'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c guestfix -n "__fish_guestfix_using_subcommand recover" -s V -l version -d 'Print version'
