@@ -10,6 +10,8 @@ pub mod publication;
 pub mod stand;
 
 #[cfg(test)]
+mod controller_end_tests;
+#[cfg(test)]
 mod controller_tests;
 #[cfg(test)]
 pub(crate) mod fixtures;

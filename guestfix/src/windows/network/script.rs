@@ -52,8 +52,8 @@ const TAIL: &str = "\r\n\
 set GF_IF=\r\n\
 set GF_TRY=0\r\n\
 :again\r\n\
-for /f \"tokens=1 delims=.\" %%a in ('route print ^| find \"...%~1 \"') do for /f %%b in (\"%%a\") do if not defined GF_IF set GF_IF=%%b\r\n\
-for /f \"tokens=1 delims=.\" %%a in ('route print ^| find \"...%~2 \"') do for /f %%b in (\"%%a\") do if not defined GF_IF set GF_IF=%%b\r\n\
+for /f \"tokens=1 delims=.\" %%a in ('route print ^| find \"...%~1 \"') do if not defined GF_IF set /a GF_IF=%%a\r\n\
+for /f \"tokens=1 delims=.\" %%a in ('route print ^| find \"...%~2 \"') do if not defined GF_IF set /a GF_IF=%%a\r\n\
 if defined GF_IF exit /b 0\r\n\
 set /a GF_TRY+=1\r\n\
 if %GF_TRY% GEQ 24 exit /b 1\r\n\
