@@ -202,6 +202,14 @@ fn whole(plain: &str, key: &KeyFacts, known: &Known) -> Option<usize> {
         ];
         return tools.contains(product).then_some(rest.len());
     }
+    // The printer of the tools; another ThinPrint says nothing of VMware.
+    if plain == "thinprint\\tpautoconnect" {
+        let names = |value: &ValueFacts| {
+            let text = value.text().unwrap_or_default();
+            text.to_lowercase().contains("vmware")
+        };
+        return key.values.values().any(names).then_some(0);
+    }
     for place in [
         UNINSTALL,
         "classes\\installer\\products",
@@ -267,6 +275,22 @@ fn default_is(key: &KeyFacts, known: &Known) -> bool {
     text.is_some_and(|text| known.has(&text))
 }
 
+/// A maker's folder that Windows Installer remembers because it made it, with nothing but the tools
+/// in it.
+fn holds_tools_only(key: &KeyFacts, folder: &str) -> bool {
+    let folder = folder.to_lowercase();
+    let inside = |value: &&ValueFacts| {
+        let name = value.name.to_lowercase();
+        name != folder && name.starts_with(&folder)
+    };
+    folder.ends_with("\\vmware\\")
+        && key
+            .values
+            .values()
+            .filter(inside)
+            .all(|value| is_tools_path(&value.name))
+}
+
 /// Values that go from keys that stay.
 fn values(plain: &str, key: &KeyFacts, known: &Known) -> Vec<Edit> {
     let current = "microsoft\\windows\\currentversion";
@@ -281,7 +305,10 @@ fn values(plain: &str, key: &KeyFacts, known: &Known) -> Vec<Edit> {
             RUN.contains(&value.name.to_lowercase().as_str()) || leads_to_tools(value)
         });
     }
-    if is("installer\\folders") || is("shareddlls") || is("setup\\pnplockdownfiles") {
+    if is("installer\\folders") {
+        return unset(&|value| is_tools_path(&value.name) || holds_tools_only(key, &value.name));
+    }
+    if is("shareddlls") || is("setup\\pnplockdownfiles") {
         return unset(&|value| is_tools_path(&value.name));
     }
     if plain == "registeredapplications" {
