@@ -498,7 +498,10 @@ pub fn volume_of_device<'a>(volumes: &'a [VolumeFacts], device: &str) -> Option<
         .map(|((tag, _), value)| (tag, value));
     match tagged.or(by_dir) {
         Some(("UUID" | "uuid", want)) => {
-            volumes.iter().find(|v| same(v.content.uuid.as_ref(), want))
+            // The other devices of a btrfs have its UUID too.
+            let whole = |v: &&VolumeFacts| v.content.kind != "btrfs-device";
+            let named = |v: &&VolumeFacts| same(v.content.uuid.as_ref(), want);
+            volumes.iter().filter(whole).find(named)
         }
         Some(("LABEL" | "label", want)) => volumes
             .iter()
