@@ -21,6 +21,37 @@ install_tree() {
     chmod 1777 "$target/tmp"
 }
 
+# guided_lvm DEVICE BOOT_UUID: root and swap on logical volumes of DEVICE, /boot on /dev/sda1, and the tree on them: as
+# "guided partitioning with LVM" does it.
+guided_lvm() {
+    pvcreate "$1"
+    vgcreate bookworm-vg "$1"
+    lvcreate -y -n root -L 2400M bookworm-vg
+    lvcreate -y -n swap_1 -L 128M bookworm-vg
+    mkfs.ext4 -q -U "$2" /dev/sda1
+    mkfs.ext4 -q /dev/bookworm-vg/root
+    mkswap -q /dev/bookworm-vg/swap_1
+    mount /dev/bookworm-vg/root "$target"
+    mkdir "$target/boot"
+    mount /dev/sda1 "$target/boot"
+    install_tree
+    cat >"$target/etc/fstab" <<'TABLE'
+/dev/mapper/bookworm--vg-root   /       ext4    errors=remount-ro 0       1
+/dev/sda1                       /boot   ext4    defaults          0       2
+/dev/mapper/bookworm--vg-swap_1 none    swap    sw                0       0
+TABLE
+    resume_from /dev/mapper/bookworm--vg-swap_1
+}
+
+# leave_guided_lvm: checks its filesystems and closes it.
+leave_guided_lvm() {
+    leave_target /dev/sda1 /dev/bookworm-vg/root
+    vgchange -an bookworm-vg
+}
+
+# resume_from DEVICE
+resume_from() { printf 'RESUME=%s\n' "$1" >"$target/etc/initramfs-tools/conf.d/resume"; }
+
 # static_address: as Debian's installer writes it.
 static_address() {
     cat >>"$target/etc/network/interfaces" <<IFACE
@@ -39,6 +70,15 @@ enter_target() {
     local dir
     # Not what is mounted below them: it would not be let go again.
     for dir in dev proc sys run; do mount --bind "/$dir" "$target/$dir"; done
+}
+
+# dep_initramfs: what the installer does for "targeted: only include drivers needed for this system".
+dep_initramfs() {
+    printf '%s\n' '# Driver inclusion policy selected during installation' 'MODULES=dep' \
+        >"$target/etc/initramfs-tools/conf.d/driver-policy"
+    step update-initramfs
+    in_target update-initramfs -u -k all
+    tell_initramfs in_target lsinitramfs "/boot/initrd.img-$(uname -r)"
 }
 
 # boot_from DISK...: the boot loader on each, and its menu.

@@ -7,6 +7,9 @@
 #
 # A recipe sources this after common.sh and sets `guest_disks_mib`, the size of each disk. The first becomes OUT.img, the
 # second OUT.disk1.img.
+eval "common_$(declare -f season_service)"
+eval "common_$(declare -f vmware_machine)"
+guest_firmware=bios
 
 # A scratch disk has this UUID in every recipe: it is thrown away.
 scratch_uuid=5c7a7c40-0000-4000-8000-000000000001
@@ -64,4 +67,15 @@ record_facts() {
         # `out` is guest_build's.
         mv "${img%.img}$n.img" "${out%.img}.disk$n.img"
     done
+}
+
+# remember_grub ROOT DISKS: what an installation of GRUB leaves with debconf.
+remember_grub() {
+    printf 'grub-pc grub-pc/install_devices multiselect %s\n' "$2" | chroot "$1" debconf-set-selections
+}
+
+# expect_vmware_only FACTS: the initramfs is for the old machine only.
+expect_vmware_only() {
+    grep -qx 'initramfs_vmw_pvscsi=yes' "$1" && grep -qx 'initramfs_virtio_blk=no' "$1" &&
+        grep -qx 'initramfs_virtio_scsi=no' "$1" && grep -qx 'interface=ens192' "$1"
 }

@@ -5,25 +5,21 @@
 guest_name=bookworm-lvm
 # shellcheck source=testdata/guests/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-eval "common_$(declare -f season_service)"
-eval "common_$(declare -f vmware_machine)"
 # shellcheck source=testdata/stacks/recipe.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stack.sh"
 
 guest_suite=bookworm
 guest_packages=linux-image-amd64,systemd-sysv,udev,dbus,ifupdown,iproute2,kmod,e2fsprogs,fdisk,lvm2,grub-pc,initramfs-tools,zstd,open-vm-tools
 guest_disks_mib=(3072)
-guest_firmware=bios
 guest_mac=00:50:56:8a:12:08
 
 guest_customize() {
-    printf 'grub-pc grub-pc/install_devices multiselect /dev/sda\n' | chroot "$1" debconf-set-selections
+    remember_grub "$1" '/dev/sda'
 }
 
 guest_expect() {
-    grep -qx 'initramfs_vmw_pvscsi=yes' "$1" && grep -qx 'initramfs_dm_mod=yes' "$1" &&
-        grep -qx 'initramfs_virtio_blk=no' "$1" && grep -qx 'initramfs_virtio_scsi=no' "$1" &&
-        grep -qx 'interface=ens192' "$1" && grep -q 'cmdline=root=/dev/mapper/bookworm--vg-root' "$1"
+    expect_vmware_only "$1" && grep -qx 'initramfs_dm_mod=yes' "$1" &&
+        grep -q 'cmdline=root=/dev/mapper/bookworm--vg-root' "$1"
 }
 
 guest_build "$@"

@@ -28,15 +28,11 @@ DEVICE /dev/sda1 /dev/sdb1 /dev/sda2 /dev/sdb2
 ARRAY /dev/md0 metadata=1.2 UUID=1f2b0ad4:7c514b0e:9e6d52a1:c0f40a00
 ARRAY /dev/md1 metadata=1.2 UUID=1f2b0ad4:7c514b0e:9e6d52a1:c0f40a10
 TABLE
-printf 'RESUME=/dev/md1\n' >"$target/etc/initramfs-tools/conf.d/resume"
+resume_from /dev/md1
 static_address
-printf '%s\n' '# Driver inclusion policy selected during installation' 'MODULES=dep' \
-    >"$target/etc/initramfs-tools/conf.d/driver-policy"
 enter_target
-step update-initramfs
-in_target update-initramfs -u -k all
+dep_initramfs
 boot_from /dev/sda /dev/sdb
-tell_initramfs in_target lsinitramfs "/boot/initrd.img-$(uname -r)"
 leave_target /dev/md0
 mdadm --stop /dev/md0
 mdadm --stop /dev/md1

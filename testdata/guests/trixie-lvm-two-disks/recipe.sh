@@ -6,26 +6,22 @@
 guest_name=trixie-lvm-two-disks
 # shellcheck source=testdata/guests/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-eval "common_$(declare -f season_service)"
-eval "common_$(declare -f vmware_machine)"
 # shellcheck source=testdata/stacks/recipe.sh
 . "$(dirname "${BASH_SOURCE[0]}")/stack.sh"
 
 guest_suite=trixie
 guest_packages=linux-image-amd64,systemd-sysv,udev,dbus,iproute2,kmod,e2fsprogs,fdisk,lvm2,grub-pc,dracut,zstd,open-vm-tools
 guest_disks_mib=(1536 2048)
-guest_firmware=bios
 guest_mac=00:50:56:8a:12:0b
 
 guest_customize() {
-    printf 'grub-pc grub-pc/install_devices multiselect /dev/sda\n' | chroot "$1" debconf-set-selections
+    remember_grub "$1" '/dev/sda'
     chroot "$1" systemctl --quiet enable systemd-networkd
 }
 
 guest_expect() {
-    grep -qx 'initramfs_vmw_pvscsi=yes' "$1" && grep -qx 'initramfs_virtio_blk=no' "$1" &&
-        grep -qx 'initramfs_virtio_scsi=no' "$1" && grep -qx 'interface=ens192' "$1" &&
-        grep -qx 'root_disks=sda sdb' "$1" && grep -q 'cmdline=root=/dev/mapper/data-root' "$1"
+    expect_vmware_only "$1" && grep -qx 'root_disks=sda sdb' "$1" &&
+        grep -q 'cmdline=root=/dev/mapper/data-root' "$1"
 }
 
 guest_build "$@"
