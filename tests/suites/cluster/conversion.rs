@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an import to a guest that may start.
 
-use super::{forbidden, installed, machine, machines};
+use super::{forbidden, install, machine, machines};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,14 +17,15 @@ use tests::small::{Filesystem, Small};
 
 const MINUTES: Duration = Duration::from_secs(300);
 
-/// The cluster with a controller and an agent on each of its nodes.
+/// A cluster with a controller and an agent on each of its nodes.
 pub fn at_work() -> &'static Cluster {
-    static AGENTS: OnceLock<Vec<Agent>> = OnceLock::new();
-    let cluster = installed();
-    AGENTS.get_or_init(|| {
+    static ONE: OnceLock<(Cluster, Vec<Agent>)> = OnceLock::new();
+    let (cluster, _) = ONE.get_or_init(|| {
+        let cluster = Cluster::start();
+        install(&cluster);
         let mut agents = vec![cluster.run_controller(&[])];
         agents.extend(["node-a", "node-b"].map(|node| cluster.run_node(node, &[])));
-        agents
+        (cluster, agents)
     });
     cluster
 }

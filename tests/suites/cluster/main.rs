@@ -22,16 +22,20 @@ use std::sync::OnceLock;
 use tests::cluster::Cluster;
 use tests::cluster::api::Answer;
 
-/// The cluster that the tests share, with two nodes and guestfix's manifests applied.
+/// The cluster that the tests of accounts and policies share. No controller works on it, which would release what a test
+/// holds.
 fn installed() -> &'static Cluster {
     static ONE: OnceLock<()> = OnceLock::new();
     let cluster = Cluster::shared();
-    ONE.get_or_init(|| {
-        cluster.kubelets().add("node-a");
-        cluster.kubelets().add("node-b");
-        cluster.install();
-    });
+    ONE.get_or_init(|| install(cluster));
     cluster
+}
+
+/// Gives a cluster two nodes and applies guestfix's manifests.
+fn install(cluster: &Cluster) {
+    cluster.kubelets().add("node-a");
+    cluster.kubelets().add("node-b");
+    cluster.install();
 }
 
 /// The collection of a namespace's pods.

@@ -5,6 +5,7 @@
 use super::http;
 use super::program::{self, Process};
 use serde_json::{Value, json};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -49,7 +50,8 @@ impl Api {
             dir.join(format!("{name}.proxy.log")),
         );
         let end = Instant::now() + Duration::from_secs(60);
-        while !socket.exists() {
+        // Its socket is there a moment before it listens.
+        while UnixStream::connect(&socket).is_err() {
             assert!(Instant::now() < end, "no proxy: {}", proxy.log());
             std::thread::sleep(Duration::from_millis(20));
         }
