@@ -3,18 +3,18 @@
 //! `/dev/sda` count from it, whatever the order in which the disks were given.
 
 use super::GuestDisk;
-use super::facts::Concern;
+use super::facts::{Concern, kernel_name_to_volume};
 use super::firmware::{can_start, is_efi_start};
 use crate::volume::{Layout, Volume};
 
 /// The prefixes of disks' names in Linux.
 const PREFIXES: [&str; 4] = ["sd", "hd", "vd", "xvd"];
 
-/// The index of that disk: the first one given where the operator says so, and where not exactly
-/// one of the others can be started from.
-pub(super) fn find(disks: &[GuestDisk], layouts: &[Layout], told: bool) -> usize {
+/// The index of that disk: the first one given where the operator says so; `None` where not exactly one can be started
+/// from.
+pub(super) fn find(disks: &[GuestDisk], layouts: &[Layout], told: bool) -> Option<usize> {
     if told {
-        return 0;
+        return Some(0);
     }
     let startable: Vec<usize> = disks
         .iter()
@@ -24,9 +24,19 @@ pub(super) fn find(disks: &[GuestDisk], layouts: &[Layout], told: bool) -> usize
         .map(|(index, _)| index)
         .collect();
     match startable.as_slice() {
-        [only] => *only,
-        _ => 0,
+        [only] => Some(*only),
+        _ => None,
     }
+}
+
+/// The index of the disk that the guest called its first by the root's own name for itself: a root on `disk1p2` that is
+/// mounted from `/dev/sda2`.
+pub(super) fn of_root(disks: &[GuestDisk], volume: &str, device: &str) -> Option<usize> {
+    let first = kernel_name_to_volume(device)?;
+    let part = first.strip_prefix("disk0")?;
+    disks
+        .iter()
+        .position(|disk| volume.strip_prefix(disk.name.as_str()) == Some(part))
 }
 
 /// Gives the volumes of all disks the names that Linux had for them, where the boot disk was not
@@ -98,7 +108,7 @@ mod tests {
         let [one, two] = order;
         let disks = [disk("disk0", one), disk("disk1", two)];
         let layouts = layouts(&disks).unwrap();
-        let boot = find(&disks, &layouts, told);
+        let boot = find(&disks, &layouts, told).unwrap_or(0);
         let volumes = layouts.iter().flat_map(|l| l.volumes.iter().cloned());
         let mut volumes: Vec<_> = volumes.collect();
         let concern = name(&mut volumes, boot, &disks);
@@ -124,5 +134,27 @@ mod tests {
         assert_eq!(first([true, true], false).0, 0);
         assert_eq!(first([false, false], false).0, 0);
         assert_eq!(first([false, true], true).0, 0, "the operator says so");
+    }
+
+    #[test]
+    fn a_root_that_is_mounted_by_the_name_of_the_first_disk_is_on_that() {
+        let disks = [disk("disk0", false), disk("disk1", false)];
+        for (volume, device, want) in [
+            ("disk1p1", "/dev/sda1", Some(1)),
+            ("disk0p1", "/dev/sda1", Some(0)),
+            ("disk1p1", "/dev/nvme0n1p1", Some(1)),
+            ("disk1", "/dev/sda", Some(1)),
+            ("disk1p2", "/dev/sda1", None),
+            ("disk1p1", "/dev/sdb1", None),
+            ("disk1p1", "UUID=1-2", None),
+            ("disk7p1", "/dev/sda1", None),
+            ("vg/root", "/dev/sda1", None),
+        ] {
+            assert_eq!(
+                of_root(&disks, volume, device),
+                want,
+                "{volume} by {device}"
+            );
+        }
     }
 }

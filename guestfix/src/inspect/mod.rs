@@ -159,9 +159,17 @@ pub fn inspect(
 ) -> Result<Inspected> {
     let layouts = layouts(disks)?;
     let mut all = assembled(&layouts, opening)?;
-    let boot = boot_disk::find(disks, &layouts, opening.boot_disk_first);
-    let renamed = boot_disk::name(&mut all.volumes, boot, disks);
+    let startable = boot_disk::find(disks, &layouts, opening.boot_disk_first);
+    let mut boot = startable.unwrap_or(0);
+    let mut renamed = boot_disk::name(&mut all.volumes, boot, disks);
     let (found, mut concerns) = roots::find(&all, families, root, opener)?;
+    if startable.is_none()
+        && let Some(device) = &found.device
+        && let Some(index) = boot_disk::of_root(disks, &found.place.volume.name, device)
+    {
+        boot = index;
+        renamed = boot_disk::name(&mut all.volumes, boot, disks);
+    }
     let all = opened::named(&all, &found.opened);
     let (tree, mounts, missing) = mounts::mount_all(&found, &all, opener)?;
     concerns.extend(missing);

@@ -241,7 +241,7 @@ fn place_of(volume: &Volume, entry: &TableEntry, opener: &dyn Opener) -> Result<
 
 /// Whether the options of a line choose that subvolume (btrfs(5), "subvol", "subvolid"); without
 /// one of them it is the default one.
-fn is_meant(entry: &TableEntry, subvolume: &Subvolume) -> bool {
+pub(super) fn is_meant(entry: &TableEntry, subvolume: &Subvolume) -> bool {
     let by = |option: &str| {
         let mut options = entry.options.iter().rev();
         options.find_map(|have| have.strip_prefix(option)?.strip_prefix('='))

@@ -2,7 +2,7 @@
 //! Which volume, or which subvolume of one, holds the operating system.
 
 use super::facts::{Concern, kernel_name_to_volume};
-use super::mounts::{leads_to, volume_of};
+use super::mounts::{is_meant, leads_to, volume_of};
 use super::{Recognise, TableEntry};
 use crate::error::{Error, Kind, Result};
 use crate::fs::{GuestFs, GuestPath, Subvolume, Tree};
@@ -64,6 +64,8 @@ pub(super) struct Root<'a> {
     title: String,
     /// The names under which it opens encrypted volumes, each with its device.
     pub(super) opened: Vec<(String, String)>,
+    /// The device that its own table mounts as the root.
+    pub(super) device: Option<String>,
     /// Its own table says that it is the root.
     says_so: bool,
     /// The other volume that its own table says is the root, by a name that tells one volume from all others.
@@ -164,27 +166,35 @@ fn candidate<'a>(
             let table = family.mount_table(&tree)?;
             let opened = family.opened(&tree)?;
             let volumes = &super::opened::named(all, &opened).volumes;
+            let root = table.iter().find(|entry| entry.at == "/");
             return Ok(Some(Root {
                 place: place.clone(),
                 family: *family,
                 title: family.title(&tree)?,
                 opened,
-                says_so: says_so(volumes, place, &table),
-                elsewhere: named_elsewhere(volumes, place, &table),
+                device: root.map(|entry| entry.device.clone()),
+                says_so: root.is_some_and(|root| says_so(volumes, place, root)),
+                elsewhere: root.and_then(|root| named_elsewhere(volumes, place, root)),
             }));
         }
     }
     Ok(None)
 }
 
-fn says_so(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> bool {
-    let root = table.iter().find(|entry| entry.at == "/");
-    root.is_some_and(|entry| leads_to(volumes, entry, place))
+fn says_so(volumes: &[Volume], place: &Place, root: &TableEntry) -> bool {
+    leads_to(volumes, root, place) || names_subvolume(volumes, place, root)
+}
+
+/// `/dev/sda2` may be on none of these disks in their order: which subvolume it is mounted from still tells a root from
+/// its snapshots.
+fn names_subvolume(volumes: &[Volume], place: &Place, root: &TableEntry) -> bool {
+    !is_lasting(&root.device)
+        && volume_of(volumes, &root.device).is_none()
+        && place.subvolume.as_ref().is_some_and(|s| is_meant(root, s))
 }
 
 /// `/dev/sda2` is another volume on another machine, or with the disks in another order; `UUID=` is not.
-fn named_elsewhere(volumes: &[Volume], place: &Place, table: &[TableEntry]) -> Option<String> {
-    let root = table.iter().find(|entry| entry.at == "/")?;
+fn named_elsewhere(volumes: &[Volume], place: &Place, root: &TableEntry) -> Option<String> {
     let volume = volume_of(volumes, &root.device).filter(|_| is_lasting(&root.device))?;
     (volume.name != place.volume.name).then(|| volume.name.clone())
 }
