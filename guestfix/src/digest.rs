@@ -32,8 +32,9 @@ pub fn sha256_of(reader: &mut dyn Read) -> io::Result<(String, u64)> {
     }
 }
 
-fn hex(digest: &[u8]) -> String {
-    let mut out = String::with_capacity(64);
+/// Lower-case hexadecimal.
+pub fn hex(digest: &[u8]) -> String {
+    let mut out = String::with_capacity(digest.len().saturating_mul(2));
     for byte in digest {
         let _ = write!(out, "{byte:02x}");
     }

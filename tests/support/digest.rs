@@ -2,7 +2,6 @@
 //! A digest of what is on a disk. Holes cost nothing: most of a guest's disk is holes, and every
 //! test of undo reads it several times.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
@@ -41,13 +40,7 @@ pub fn sha256_of_file(path: &Path) -> String {
         }
         at += len;
     }
-    hasher
-        .finalize()
-        .iter()
-        .fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    guestfix::digest::hex(&hasher.finalize())
 }
 
 #[cfg(test)]

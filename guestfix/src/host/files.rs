@@ -3,15 +3,15 @@
 //! root: the kernel resolves every path with the guest's root as `/`.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, Gid, IFlags, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use super::mounter::Outcome;
+use crate::digest::{sha256_hex, sha256_of};
 use crate::error::{Error, Result};
 use crate::fs::{FileType, GuestPath, Metadata, Space};
 
@@ -132,24 +132,8 @@ impl Drop for Thawed<'_> {
 }
 
 fn digest(file: &mut File) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut part = vec![0; 1 << 16];
     file.rewind()?;
-    loop {
-        match file.read(&mut part)? {
-            0 => break,
-            len => hasher.update(part.get(..len).unwrap_or_default()),
-        }
-    }
-    Ok(hex(&hasher.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    sha256_of(file).map(|(digest, _)| digest)
 }
 
 /// Sets a file's whole content in place; see [`super::mounter::MountRequest::Write`].
@@ -167,7 +151,7 @@ pub(super) fn write(
         };
     };
     let now = digest(&mut old).map_err(failed_io("reading", path))?;
-    if now == hex(&Sha256::digest(content)) {
+    if now == sha256_hex(content) {
         return Ok(Outcome::AlreadySo);
     }
     match before {

@@ -6,9 +6,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use sha2::Digest as _;
+use sha2::Digest;
 
 use super::protocol::{Answer, Ask, DiskSpec, NewImage, Order, Summed, Told};
+use crate::digest::hex;
 use crate::disk::copy::{self, NewQcow2, NewRaw, Sink};
 use crate::disk::{self, CHUNK, Format, Raw, Storage, vmdk};
 use crate::error::{Error, Result};
@@ -125,42 +126,29 @@ pub(super) fn list(file: File, path: &str) -> Result<ova::Ova> {
 
 /// The sum of a part of a file, in hex.
 pub(super) fn sum(file: File, what: &Summed, channel: &Channel) -> Result<String> {
-    let file = Raw::container_from_file(file, &what.part.name, false)?;
-    let (start, len) = (what.part.start, what.part.len);
-    let read = |each: &mut dyn FnMut(&[u8])| -> Result<()> {
-        let mut buf = vec![0; CHUNK];
-        let mut done = 0_u64;
-        while done < len {
-            let left = usize::try_from(len.saturating_sub(done)).unwrap_or(usize::MAX);
-            let part = buf.get_mut(..left.min(CHUNK)).unwrap_or_default();
-            file.read_at(part, start.saturating_add(done))?;
-            each(part);
-            done = done.saturating_add(part.len() as u64);
-            if done.is_multiple_of(STRIDE) {
-                heard(channel, done, len)?;
-            }
-        }
-        Ok(())
+    let sum = match what.algorithm {
+        Algorithm::Sha1 => sum_with::<sha1::Sha1>,
+        Algorithm::Sha256 => sum_with::<sha2::Sha256>,
+        Algorithm::Sha512 => sum_with::<sha2::Sha512>,
     };
-    Ok(match what.algorithm {
-        Algorithm::Sha1 => {
-            let mut sum = sha1::Sha1::new();
-            read(&mut |part| sum.update(part))?;
-            hex(&sum.finalize())
-        }
-        Algorithm::Sha256 => {
-            let mut sum = sha2::Sha256::new();
-            read(&mut |part| sum.update(part))?;
-            hex(&sum.finalize())
-        }
-        Algorithm::Sha512 => {
-            let mut sum = sha2::Sha512::new();
-            read(&mut |part| sum.update(part))?;
-            hex(&sum.finalize())
-        }
-    })
+    sum(file, what, channel)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn sum_with<D: Digest>(file: File, what: &Summed, channel: &Channel) -> Result<String> {
+    let file = Raw::container_from_file(file, &what.part.name, false)?;
+    let (start, len) = (what.part.start, what.part.len);
+    let mut sum = D::new();
+    let mut buf = vec![0; CHUNK];
+    let mut done = 0_u64;
+    while done < len {
+        let left = usize::try_from(len.saturating_sub(done)).unwrap_or(usize::MAX);
+        let part = buf.get_mut(..left.min(CHUNK)).unwrap_or_default();
+        file.read_at(part, start.saturating_add(done))?;
+        sum.update(&*part);
+        done = done.saturating_add(part.len() as u64);
+        if done.is_multiple_of(STRIDE) {
+            heard(channel, done, len)?;
+        }
+    }
+    Ok(hex(&sum.finalize()))
 }

@@ -150,9 +150,7 @@ fn no_extent_is_read_from_outside_the_directory() {
 
 /// As a manifest has it: holes are zeros.
 fn sha256(path: &Path) -> String {
-    use sha2::Digest as _;
-    let sum = sha2::Sha256::digest(fs::read(path).unwrap());
-    sum.iter().map(|byte| format!("{byte:02x}")).collect()
+    guestfix::digest::sha256_hex(&fs::read(path).unwrap())
 }
 
 /// An OVA of those disks, in that order.

@@ -15,6 +15,14 @@ pub struct Locked {
     pub name: Option<String>,
 }
 
+impl Locked {
+    /// Its name where that needs no quoting; others are left to the check of what was made.
+    pub fn plain_name(&self) -> Option<&str> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+        self.name.as_deref().filter(|name| name.chars().all(plain))
+    }
+}
+
 /// Those that the root and `/usr` lie on.
 pub fn locked(facts: &Facts) -> Vec<Locked> {
     let table = facts.sources.bytes(crypttab::PATH).unwrap_or_default();

@@ -118,9 +118,8 @@ fn rebuild(order: &Order<'_>) -> Call {
 
 /// Arguments for the encrypted volumes below the root (dracut.cmdline(7)).
 fn opened(facts: &Facts) -> Vec<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     let told = locked(facts).into_iter().flat_map(|volume| {
-        let named = volume.name.filter(|name| name.chars().all(plain));
+        let named = volume.plain_name();
         let named = named.map(|name| format!("rd.luks.name={}={name}", volume.uuid));
         [Some(format!("rd.luks.uuid={}", volume.uuid)), named]
     });

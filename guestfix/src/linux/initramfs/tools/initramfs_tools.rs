@@ -82,19 +82,13 @@ fn rebuild(order: &Order<'_>) -> Call {
     let version = &order.kernel.version;
     let types = types(order.facts).join(",");
     let locked = locked(order.facts);
-    let names = names(&locked).join(" ");
+    let names: Vec<&str> = locked.iter().filter_map(Locked::plain_name).collect();
+    let names = names.join(" ");
     let mut args = vec![order.program, version, order.product, &types];
     if !names.is_empty() {
         args.push(&names);
     }
     Call::script("/bin/sh", "rebuild", SCRIPT, &args)
-}
-
-/// Names that need no quoting: others are left to the check of what was made.
-fn names(locked: &[Locked]) -> Vec<&str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
-    let names = locked.iter().filter_map(|locked| locked.name.as_deref());
-    names.filter(|name| name.chars().all(plain)).collect()
 }
 
 /// The filesystems that are mounted before the root's own programs can check them.
