@@ -19,8 +19,11 @@ guest_volumes=()
 season_service() {
     local root=$1
     common_season_service "$root"
-    cat "$GUESTS_DIR/season.sh" "$GUESTS_DIR/$guest_name/install.sh" "$GUESTS_DIR/$guest_name/season.sh" \
-        >"$root/usr/local/sbin/season"
+    {
+        # On the console the recipe reads lines, which neither the kernel nor systemd shall write into.
+        printf '#!/bin/bash\ndmesg -n 1\nkill -s RTMIN+21 1\n'
+        cat "$GUESTS_DIR/season.sh" "$GUESTS_DIR/$guest_name/install.sh" "$GUESTS_DIR/$guest_name/season.sh"
+    } >"$root/usr/local/sbin/season"
 }
 
 make_disk() {

@@ -215,6 +215,20 @@ pub struct InitramfsFacts {
     pub modules: BTreeSet<String>,
     /// Device names that its embedded configuration waits for, with the file that names each.
     pub device_names: Vec<EmbeddedDevice>,
+    /// The filters of its own LVM configuration, which say where it looks for volume groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lvm_filters: Vec<EmbeddedFilter>,
+}
+
+/// A filter in the LVM configuration of an initramfs (lvm.conf(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EmbeddedFilter {
+    /// The file in the archive.
+    pub file: String,
+    /// `filter` or `global_filter`.
+    pub key: String,
+    /// Its patterns as written: `a|^/dev/sd|`.
+    pub patterns: Vec<String>,
 }
 
 /// A device that an initramfs names.

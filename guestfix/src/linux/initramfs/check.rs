@@ -4,6 +4,7 @@
 use crate::inspect::Facts;
 use crate::inspect::facts::KernelFacts;
 use crate::linux::kernel;
+use crate::linux::storage::lvm;
 use crate::plan::Target;
 use crate::verify::{Check, Finding, Severity};
 
@@ -29,7 +30,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "initramfs-device-names",
-        what: "no initramfs waits for a device name that the new machine does not have",
+        what: "no initramfs waits for a device name that the new machine does not have, or hides its disks",
         severity: Severity::Required,
         run: device_names,
     },
@@ -114,6 +115,12 @@ fn device_names(facts: &Facts, target: &Target) -> Finding {
             found.push(format!(
                 "{} in {} of {}",
                 device.device, device.file, initramfs.path
+            ));
+        }
+        for filter in lvm::hiding(facts, initramfs) {
+            found.push(format!(
+                "the {} in {} of {} hides the disks",
+                filter.key, filter.file, initramfs.path
             ));
         }
     }

@@ -10,12 +10,15 @@ use super::cpio::{Damage, Entry, Reader};
 use super::devices;
 use crate::inspect::facts::InitramfsListing;
 use crate::linux::modules;
+use crate::linux::storage::lvm;
 
 /// Most names of one sort that are remembered; a distribution's largest initramfs has some
 /// thousand.
 const MAX_NAMES: usize = 20_000;
 /// Largest configuration file that is read.
 const MAX_CONFIG: u32 = 64 << 10;
+/// The same for LVM's, most of which is comments; as distributed it has some 100 KiB.
+const MAX_LVM_CONFIG: u32 = 512 << 10;
 /// Most bytes of configuration files together.
 const MAX_CONFIGS: usize = 1 << 20;
 /// Largest module index text that is read.
@@ -271,15 +274,25 @@ impl Contents {
         if devices::is_configuration(name)
             && let Some(body) = reader.body(MAX_CONFIG)?
         {
-            self.configs.remove(name);
-            let size = self.configs_size.saturating_add(body.len());
-            if size <= MAX_CONFIGS && !devices::in_text(&String::from_utf8_lossy(&body)).is_empty()
-            {
-                self.configs_size = size;
-                self.configs.insert(name.to_owned(), body);
-            }
+            let names = devices::in_text(&String::from_utf8_lossy(&body));
+            self.keep_config(name, body, !names.is_empty());
+        } else if lvm::is_embedded(name)
+            && let Some(body) = reader.body(MAX_LVM_CONFIG)?
+        {
+            let filters = lvm::embedded(name, &body).next().is_some();
+            self.keep_config(name, body, filters);
         }
         Ok(())
+    }
+
+    /// Notes a configuration that says something, in the place of an earlier archive's.
+    fn keep_config(&mut self, name: &str, body: Vec<u8>, says: bool) {
+        self.configs.remove(name);
+        let size = self.configs_size.saturating_add(body.len());
+        if says && size <= MAX_CONFIGS {
+            self.configs_size = size;
+            self.configs.insert(name.to_owned(), body);
+        }
     }
 
     /// Resolves a path through the archive's own directories and links. Where the path leaves

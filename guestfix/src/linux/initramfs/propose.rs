@@ -13,6 +13,7 @@ use crate::inspect::facts::{
 use crate::linux::bootloader::{choice, uki};
 use crate::linux::kernel;
 use crate::linux::modules::name_of;
+use crate::linux::storage::lvm;
 use crate::plan::{Action, Change, InitramfsMode, Member, MemberKind, Policy, Proposal, Target};
 
 const TOPIC: &str = "initramfs";
@@ -83,7 +84,8 @@ fn of_kernel(
             false => Err(("no-initramfs", message)),
         };
     };
-    let waits = vanishing(initramfs, target).next().is_some();
+    let waits = vanishing(initramfs, target).next().is_some()
+        || lvm::hiding(facts, initramfs).next().is_some();
     let why = match (&initramfs.damage, lacking.as_str()) {
         (Some(damage), _) => format!("it cannot be read to its end: {damage}"),
         (None, "") if !waits => return Ok(None),
@@ -128,8 +130,10 @@ fn unified(
     let Some(initramfs) = &kernel.initramfs else {
         return Ok(());
     };
-    let waits: Vec<&str> = vanishing(initramfs, target)
-        .map(|d| d.device.as_str())
+    let waits = vanishing(initramfs, target).map(|d| d.device.as_str());
+    let hiding = lvm::hiding(facts, initramfs).next();
+    let waits: Vec<&str> = waits
+        .chain(hiding.map(|_| "disks that its LVM filter hides"))
         .collect();
     let fault = match (&initramfs.damage, lacking, waits.as_slice()) {
         (Some(damage), ..) => format!("cannot be read to its end: {damage}"),
@@ -259,6 +263,16 @@ fn overrides(
             None => left.push(format!("{} ({})", device.device, device.file)),
         }
     }
+    let hidden: BTreeSet<&str> = lvm::hiding(facts, initramfs)
+        .map(|filter| filter.file.as_str())
+        .collect();
+    members.extend(hidden.into_iter().filter_map(|file| {
+        let bytes = lvm::opened(facts, file, source.configs.get(file)?);
+        Some(Member {
+            name: file.to_owned(),
+            what: MemberKind::Bytes(bytes),
+        })
+    }));
     (members, left.join(", "))
 }
 

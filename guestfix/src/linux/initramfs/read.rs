@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::compress::{Decoder, Format, Input};
 use super::contents::Contents;
 use super::cpio::{Damage, Reader};
+use super::devices;
 use crate::inspect::facts::{EmbeddedDevice, InitramfsFacts};
+use crate::linux::storage::lvm;
 
 /// More archives than this are no initramfs: generators write up to three.
 const MAX_ARCHIVES: usize = 64;
@@ -64,8 +66,13 @@ pub(super) fn read_on(
         ..
     } = walk;
     let modules = contents.module_names();
-    let configs = contents.configs.iter().flat_map(|(file, body)| {
-        super::devices::in_text(&String::from_utf8_lossy(body))
+    let filters = contents.configs.iter();
+    let filters = filters.filter(|(file, _)| lvm::is_embedded(file));
+    let filters = filters.flat_map(|(file, body)| lvm::embedded(file, body));
+    let configs = contents.configs.iter();
+    let configs = configs.filter(|(file, _)| devices::is_configuration(file));
+    let configs = configs.flat_map(|(file, body)| {
+        devices::in_text(&String::from_utf8_lossy(body))
             .into_iter()
             .map(|device| (file.clone(), device))
     });
@@ -84,6 +91,7 @@ pub(super) fn read_on(
             .chain(waits)
             .map(|(file, device)| EmbeddedDevice { file, device })
             .collect(),
+        lvm_filters: filters.collect(),
     };
     let contents = Arc::new(contents);
     let so_far = SoFar {

@@ -4,7 +4,7 @@
 
 use super::lvm_filter::{self, Filter};
 use crate::inspect::Facts;
-use crate::inspect::facts::Concern;
+use crate::inspect::facts::{Concern, EmbeddedFilter, InitramfsFacts};
 use crate::linux::text::{self, Edits};
 use crate::plan::{Action, Change, Policy, Proposal, Target};
 use crate::verify::{Check, Finding, Severity};
@@ -87,7 +87,7 @@ fn open(
     edits: &mut Edits,
     concerns: &mut Vec<Concern>,
 ) {
-    match (hides(facts, filter), filter.end) {
+    match (hides(facts, &filter.patterns), filter.end) {
         (Some(false), _) => {}
         (Some(true), None) => edits.insert(filter.at, format!(" {ACCEPT},")),
         (Some(true), Some(end)) => {
@@ -102,10 +102,47 @@ fn open(
 }
 
 /// On whichever bus the new machine has its disks.
-fn hides(facts: &Facts, filter: &Filter) -> Option<bool> {
+fn hides(facts: &Facts, patterns: &[String]) -> Option<bool> {
     let old = names(facts, 's');
     let new = [names(facts, 'v'), old.clone()].concat();
-    filter.hides(&old, &new)
+    lvm_filter::hides(patterns, &old, &new)
+}
+
+/// True for files of an initramfs that are LVM's configuration there.
+pub fn is_embedded(file: &str) -> bool {
+    PATHS
+        .iter()
+        .any(|path| *path != DEVICES && path.strip_prefix('/') == Some(file))
+}
+
+/// The filters of an initramfs's own LVM configuration, a text of this file.
+pub fn embedded<'a>(file: &'a str, text: &[u8]) -> impl Iterator<Item = EmbeddedFilter> + use<'a> {
+    lvm_filter::parse(text)
+        .into_iter()
+        .map(move |filter| EmbeddedFilter {
+            file: file.to_owned(),
+            key: filter.key,
+            patterns: filter.patterns,
+        })
+}
+
+/// Those of them that hide the disks from it.
+pub fn hiding<'a>(
+    facts: &'a Facts,
+    initramfs: &'a InitramfsFacts,
+) -> impl Iterator<Item = &'a EmbeddedFilter> {
+    let filters = initramfs.lvm_filters.iter();
+    filters.filter(|filter| hides(facts, &filter.patterns) == Some(true))
+}
+
+/// Such a text with its filters open.
+pub fn opened(facts: &Facts, file: &str, text: &[u8]) -> Vec<u8> {
+    let mut edits = Edits::new();
+    for filter in lvm_filter::parse(text) {
+        // What is not understood is said of the guest's own file.
+        open(facts, file, &filter, &mut edits, &mut Vec::new());
+    }
+    edits.apply(text)
 }
 
 /// The kernel's names of the physical volumes on disks.
@@ -153,7 +190,7 @@ fn check(facts: &Facts, _: &Target) -> Finding {
             .map(lvm_filter::parse)
             .unwrap_or_default();
         for filter in filters {
-            if hides(facts, &filter) == Some(true) {
+            if hides(facts, &filter.patterns) == Some(true) {
                 return Finding::fail(format!("the {} of {path} hides the disks", filter.key));
             }
         }

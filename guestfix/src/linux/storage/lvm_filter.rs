@@ -86,28 +86,22 @@ struct Rule {
     regex: Regex,
 }
 
-impl Filter {
-    /// True when LVM saw one of the old names, or a name by hardware, and does not see all of the
-    /// new ones. `None` when a pattern is not understood.
-    pub fn hides(&self, old: &[String], new: &[String]) -> Option<bool> {
-        let rules: Vec<Rule> = self
-            .patterns
-            .iter()
-            .map(|p| rule(p))
-            .collect::<Option<_>>()?;
-        let accepts = |name: &String| {
-            let rule = rules.iter().find(|rule| rule.regex.is_match(name));
-            rule.is_none_or(|rule| rule.accept)
-        };
-        let by_hardware = |p: &String| {
-            p.starts_with('a')
-                && ["by-path", "by-id", "mpath"]
-                    .iter()
-                    .any(|kind| p.contains(kind))
-        };
-        let was_seen = old.iter().any(accepts) || self.patterns.iter().any(by_hardware);
-        Some(was_seen && !new.iter().all(accepts))
-    }
+/// True when LVM saw one of the old names, or a name by hardware, and does not see all of the new ones. `None` when a
+/// pattern is not understood.
+pub fn hides(patterns: &[String], old: &[String], new: &[String]) -> Option<bool> {
+    let rules: Vec<Rule> = patterns.iter().map(|p| rule(p)).collect::<Option<_>>()?;
+    let accepts = |name: &String| {
+        let rule = rules.iter().find(|rule| rule.regex.is_match(name));
+        rule.is_none_or(|rule| rule.accept)
+    };
+    let by_hardware = |p: &String| {
+        p.starts_with('a')
+            && ["by-path", "by-id", "mpath"]
+                .iter()
+                .any(|kind| p.contains(kind))
+    };
+    let was_seen = old.iter().any(accepts) || patterns.iter().any(by_hardware);
+    Some(was_seen && !new.iter().all(accepts))
 }
 
 /// `a` or `r`, then a pattern between two of any one sign or two brackets.
@@ -134,10 +128,15 @@ fn rule(pattern: &str) -> Option<Rule> {
 mod tests {
     use super::*;
 
-    fn hides(text: &str) -> Option<bool> {
+    fn hidden(text: &str) -> Option<bool> {
         let names = |all: &[&str]| all.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let filter = parse(text.as_bytes()).remove(0);
-        filter.hides(&names(&["/dev/sda", "/dev/sda2"]), &names(&["/dev/vda2"]))
+        let patterns = &filter.patterns;
+        hides(
+            patterns,
+            &names(&["/dev/sda", "/dev/sda2"]),
+            &names(&["/dev/vda2"]),
+        )
     }
 
     #[test]
@@ -159,7 +158,7 @@ mod tests {
             ("filter = [ \"a|(|\", \"r|.*|\" ]", None),
             ("filter = [ \"x|a|\" ]", None),
         ] {
-            assert_eq!(hides(text), want, "{text}");
+            assert_eq!(hidden(text), want, "{text}");
         }
     }
 

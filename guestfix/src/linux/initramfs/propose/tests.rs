@@ -182,6 +182,43 @@ fn embedded_names_that_vanish_are_overridden_by_stable_ones() {
 }
 
 #[test]
+fn a_filter_of_lvm_that_hides_the_disks_is_opened_inside_too() {
+    const CONF: &str = "etc/lvm/lvm.conf";
+    let mut image = vmware_only();
+    let mut writer = Writer::new();
+    let comments = "# as distributed\n".repeat(8000);
+    let text = format!("{comments}devices {{\n\tfilter = [ \"a|^/dev/sda2$|\", \"r|.*|\" ]\n}}\n");
+    writer.file(CONF, text.as_bytes());
+    image.extend(writer.finish(4));
+    let on_lvm = |mut facts: Facts| {
+        let mut volume = facts.volumes[0].clone();
+        volume.name = "disk0p2".to_owned();
+        volume.content.kind = "lvm2-pv".to_owned();
+        facts.volumes.push(volume);
+        facts
+    };
+    let (tree, facts) = gathered(image.clone());
+    assert_eq!(
+        check("initramfs-device-names", &facts).result,
+        Outcome::Pass,
+        "without LVM nothing is hidden"
+    );
+    let facts = on_lvm(facts);
+    let finding = check("initramfs-device-names", &facts);
+    assert_eq!(finding.result, Outcome::Fail, "{}", finding.detail);
+    let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+    assert_eq!(ids(&plan), [""; 0]);
+    let after = on_lvm(applied(&tree, &image, &plan));
+    let filter = &after.kernels[0].initramfs.as_ref().unwrap().lvm_filters;
+    assert_eq!(
+        filter[0].patterns,
+        ["a|^/dev/[sv]d|", "a|^/dev/sda2$|", "r|.*|"]
+    );
+    let finding = check("initramfs-device-names", &after);
+    assert_eq!(finding.result, Outcome::Pass, "{}", finding.detail);
+}
+
+#[test]
 fn a_device_that_nobody_knows_is_critical() {
     let mut image = vmware_only();
     let mut writer = Writer::new();

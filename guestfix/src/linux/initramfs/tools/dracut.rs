@@ -189,6 +189,7 @@ mod tests {
             modules_dir: None,
             modules: std::collections::BTreeSet::new(),
             device_names: Vec::new(),
+            lvm_filters: Vec::new(),
         };
         for (file, text, want) in [
             (
