@@ -98,10 +98,11 @@ tell_initramfs() {
     local list module
     # Names of files have a dash where names of modules have an underscore, or not.
     list=$("$@")
-    for module in vmw_pvscsi vmxnet3 virtio_blk virtio_scsi dm_mod raid1 dm_crypt; do
+    for module in vmw_pvscsi virtio_blk virtio_scsi dm_mod raid1 dm_crypt; do
+        # The key of a fact has no digit.
         case $list in
-            */${module/_/[_-]}.ko*) say "initramfs_$module=yes" ;;
-            *) say "initramfs_$module=no" ;;
+            */${module/_/[_-]}.ko*) say "initramfs_${module%1}=yes" ;;
+            *) say "initramfs_${module%1}=no" ;;
         esac
     done
 }

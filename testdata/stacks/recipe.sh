@@ -20,8 +20,9 @@ season_service() {
     local root=$1
     common_season_service "$root"
     {
-        # On the console the recipe reads lines, which neither the kernel nor systemd shall write into.
-        printf '#!/bin/bash\ndmesg -n 1\nkill -s RTMIN+21 1\n'
+        # On the console the recipe reads lines, which neither the kernel nor systemd shall write into; and on a busy
+        # machine udev is still at work.
+        printf '#!/bin/bash\ndmesg -n 1\nkill -s RTMIN+21 1\nudevadm settle --timeout=900\n'
         cat "$GUESTS_DIR/season.sh" "$GUESTS_DIR/$guest_name/install.sh" "$GUESTS_DIR/$guest_name/season.sh"
     } >"$root/usr/local/sbin/season"
 }

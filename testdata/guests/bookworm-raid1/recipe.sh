@@ -18,7 +18,7 @@ guest_customize() {
 }
 
 guest_expect() {
-    expect_vmware_only "$1" && grep -qx 'initramfs_raid1=yes' "$1" &&
+    expect_vmware_only "$1" && grep -qx 'initramfs_raid=yes' "$1" &&
         grep -q 'cmdline=root=UUID=1f2b0ad4-7c51-4b0e-9e6d-52a1c0f40a01' "$1"
 }
 

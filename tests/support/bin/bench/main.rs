@@ -11,6 +11,7 @@
 mod ours;
 mod peer;
 mod row;
+mod volumes;
 
 use tests::guest::Guest;
 
@@ -79,6 +80,8 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("--hive") => tests::hive_bench::table(args.get(1).map(String::as_str)),
         Some("--hive-child") => tests::hive_bench::child(&args[1..]),
+        Some("--volumes") => volumes::table(),
+        Some("--volume") => volumes::child(&args[1], &args[2]),
         Some("--hive-make") => tests::hive_bench::make(&args[1]),
         _ => guests(),
     }
