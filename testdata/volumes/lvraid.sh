@@ -7,7 +7,7 @@ set -e
 cd "$(dirname "$0")"
 M=1048576
 rm -f lvraid.img member.?
-truncate -s 42M member.1 member.2 member.3 member.4 member.5
+truncate -s 48M member.1 member.2 member.3 member.4 member.5
 truncate -s 10M member.6 member.7
 raids="raid4 raid5_ls raid5_la raid5_rs raid5_ra raid5_n raid6_zr raid6_nr raid6_nc raid6_n_6 raid6_ls_6 raid6_la_6 raid6_rs_6 raid6_ra_6 raid10"
 for s in wt:2 wb:2 org:2 raw0:3 $(for r in $raids; do echo "$r:3"; done); do
@@ -59,10 +59,10 @@ G
 } >lvraid.commands
 guestfish -f lvraid.commands
 # One disk with a partition for each.
-truncate -s 232M lvraid.img
+truncate -s 262M lvraid.img
 {
     echo "label: gpt"
-    for n in 1 2 3 4 5; do echo "size=42MiB"; done
+    for n in 1 2 3 4 5; do echo "size=48MiB"; done
     for n in 6 7; do echo "size=10MiB"; done
 } | sfdisk -q lvraid.img
 at=1

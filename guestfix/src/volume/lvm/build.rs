@@ -284,9 +284,7 @@ impl Builder<'_> {
                     .on(full)
                     .hint("let it recover in the guest; --allow-degraded converts it as it is"));
             }
-            let how = parity::layout(number, layout)
-                .filter(|_| parity::is_proven(number, layout))
-                .ok_or_else(kind)?;
+            let how = parity::layout(number, layout).ok_or_else(kind)?;
             Arc::new(Parity::new(full.clone(), data, starts, (chunk, used), how).ok_or_else(kind)?)
         };
         if storage.len() < len {

@@ -232,7 +232,9 @@ fn logical_volumes(
     for (name, logical) in &group.logical {
         let pool =
             |s: &group::Segment| matches!(s.kind, Kind::ThinPool { .. } | Kind::Snapshot { .. });
-        if !logical.visible || logical.segments.is_empty() || logical.segments.iter().any(pool) {
+        // A snapshot's store is hidden, but its name is the snapshot's.
+        let is_shown = logical.visible || stores.contains(&name.as_str());
+        if !is_shown || logical.segments.is_empty() || logical.segments.iter().any(pool) {
             continue;
         }
         let built = match (
@@ -243,7 +245,7 @@ fn logical_volumes(
             (_, true) => Err(build::unsupported(
                 &group.name,
                 name,
-                "a volume with snapshots, which every write would have to feed,",
+                "a volume with snapshots (which every write would have to feed)",
             )),
             _ => builder.logical(name, 0),
         };

@@ -67,7 +67,6 @@ fn image(all: &Assembled, name: &str) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "needs lvraid.img.xz, which testdata/volumes/lvraid.sh makes, and is_proven to say yes"]
 fn every_kind_of_raid_reads_as_the_kernel_wrote_it() {
     let all = made(&disk());
     for (name, _) in RAIDS {
@@ -133,7 +132,6 @@ fn check_parity(all: &Assembled, when: &str) {
 }
 
 #[test]
-#[ignore = "needs lvraid.img.xz, which testdata/volumes/lvraid.sh makes, and is_proven to say yes"]
 fn writes_read_back_and_keep_parity_as_the_kernel_keeps_it() {
     let disk = disk();
     let all = made(&disk);
@@ -166,7 +164,6 @@ fn writes_read_back_and_keep_parity_as_the_kernel_keeps_it() {
 }
 
 #[test]
-#[ignore = "needs lvraid.img.xz, which testdata/volumes/lvraid.sh makes, and is_proven to say yes"]
 fn caches_and_snapshots_are_refused_by_name() {
     let all = made(&disk());
     for (name, what) in [
@@ -183,7 +180,6 @@ fn caches_and_snapshots_are_refused_by_name() {
 }
 
 #[test]
-#[ignore = "needs lvraid.img.xz, which testdata/volumes/lvraid.sh makes, and is_proven to say yes"]
 fn partitions_in_arrays_and_volumes_are_volumes() {
     let disk = disk();
     let all = made(&disk);
@@ -196,7 +192,7 @@ fn partitions_in_arrays_and_volumes_are_volumes() {
     assert_eq!(part.stack.devices[0], "/dev/mapper/vr-parted1");
     let [one, two] = ["md0p1", "md0p2"].map(|name| volume(&all, name));
     assert_eq!((one.content.kind.as_str(), one.len), ("ext2", 2 << 20));
-    assert_eq!(one.stack.devices[0], "/dev/md0p1");
+    assert!(one.stack.devices.contains(&"/dev/md0p1".to_owned()));
     assert!(two.part_uuid.is_some() && all.is_part("md0"));
     let places = on_disks(&one.storage, 1024, 1024, &[shared(&disk)]);
     assert_eq!(places.len(), 2, "both halves of the mirror: {places:?}");

@@ -309,9 +309,7 @@ fn parity(
 ) -> Result<Arc<dyn Storage>> {
     let what = format!("a layout {} of parity", newest.layout);
     let level = u32::try_from(newest.level).unwrap_or(0);
-    let how = parity::layout(level, newest.layout)
-        .filter(|_| parity::is_proven(level, newest.layout))
-        .ok_or_else(|| unsupported(&what))?;
+    let how = parity::layout(level, newest.layout).ok_or_else(|| unsupported(&what))?;
     let sizes = (newest.chunk, newest.used);
     let parity = Parity::new(name, members, starts, sizes, how)
         .ok_or_else(|| Error::corrupt("md-superblock", "the array's numbers make no sense"))?;

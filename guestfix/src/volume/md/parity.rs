@@ -60,15 +60,6 @@ pub(in crate::volume) fn layout(level: u32, layout: u32) -> Option<(Turn, Second
     })
 }
 
-/// True for layouts that were read and written beside a kernel's; what is not is refused.
-pub(in crate::volume) fn is_proven(level: u32, layout: u32) -> bool {
-    match level {
-        5 | 6 => layout <= 3,
-        // LVM's own raid4 puts its parity first, which is a layout of raid5 here.
-        _ => true,
-    }
-}
-
 /// An array with one or two parities, all its members there and in agreement.
 pub(in crate::volume) struct Parity {
     name: String,
