@@ -9,6 +9,7 @@ use tests::cli::Cli;
 use tests::digest::sha256_of_file;
 use tests::guest::Guest;
 
+use crate::contents;
 use crate::row::Row;
 use crate::{machine, macs, watch};
 
@@ -123,6 +124,11 @@ fn boots_and_behaves(row: &Row, disks: &[PathBuf], controller: Controller, macs:
         report.seconds, report.accel
     );
     behaves(row, &mut session, controller);
+    if row.is_stack() {
+        let kernel = ask(&mut session, &contents::question());
+        let ours = contents::answer(row, disks);
+        assert_eq!(kernel.split(' ').next(), Some(ours.as_str()));
+    }
     drop(session);
     assert_eq!(sums(disks), before, "a boot proof writes nothing");
 }

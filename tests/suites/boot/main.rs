@@ -7,6 +7,7 @@
 
 mod after;
 mod before;
+mod contents;
 mod row;
 
 use std::path::PathBuf;

@@ -31,6 +31,15 @@ pub struct Row {
     pub addresses: &'static [(&'static str, &'static str)],
 }
 
+impl Row {
+    /// True where the root is on a volume that is made of others.
+    pub fn is_stack(&self) -> bool {
+        self.mounts
+            .iter()
+            .any(|(point, source)| *point == "/" && source.starts_with('/'))
+    }
+}
+
 /// What the boot loader shows.
 #[derive(Debug)]
 pub enum Menu {

@@ -274,7 +274,7 @@ impl Contents {
         if devices::is_configuration(name)
             && let Some(body) = reader.body(MAX_CONFIG)?
         {
-            let names = devices::in_text(&String::from_utf8_lossy(&body));
+            let names = devices::in_file(name, &body);
             self.keep_config(name, body, !names.is_empty());
         } else if lvm::is_embedded(name)
             && let Some(body) = reader.body(MAX_LVM_CONFIG)?

@@ -3,6 +3,7 @@
 //! have, and what to write in their place.
 
 use crate::inspect::Facts;
+use crate::linux::storage::mdadm;
 use crate::plan::Bus;
 
 /// True for files of an archive that name devices the boot waits for or mounts.
@@ -26,7 +27,15 @@ pub fn is_configuration(file: &str) -> bool {
     FILES.contains(&file) || DIRS.iter().any(|dir| file.starts_with(dir))
 }
 
-/// The devices of a text that live only as long as the old machine's disk controller.
+/// The devices of a configuration that live only as long as the old machine's disk controller.
+pub fn in_file(file: &str, body: &[u8]) -> Vec<String> {
+    match mdadm::is_embedded(file) {
+        true => mdadm::by_place(body),
+        false => in_text(&String::from_utf8_lossy(body)),
+    }
+}
+
+/// Those of a text of no known kind.
 pub fn in_text(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| !line.trim().starts_with('#')) {
@@ -115,12 +124,20 @@ pub fn stable_name(device: &str, facts: &Facts) -> Option<String> {
         (device.starts_with("/dev/disk/") && facts.disks.len() == 1)
             .then(|| facts.volume(&format!("disk0p{part}")))?
     })?;
-    let uuid = volume.content.uuid.as_ref()?;
+    // What a member of an array or group carries is no name in /dev/disk/by-uuid.
+    let is_member = matches!(volume.content.kind.as_str(), "md-member" | "lvm2-pv");
+    let uuid = volume.content.uuid.as_ref().filter(|_| !is_member)?;
     Some(format!("/dev/disk/by-uuid/{uuid}"))
 }
 
-/// A configuration text with every vanishing device replaced. `None` when one of them cannot be.
-pub fn rewrite(text: &str, facts: &Facts, bus: Bus) -> Option<String> {
+/// A configuration with every vanishing device replaced. `None` when one of them cannot be.
+pub fn rewrite(file: &str, body: &[u8], facts: &Facts, bus: Bus) -> Option<Vec<u8>> {
+    if mdadm::is_embedded(file) {
+        let body = mdadm::by_content(body);
+        let left = mdadm::by_place(&body);
+        return (!left.iter().any(|device| vanishes(device, bus))).then_some(body);
+    }
+    let text = String::from_utf8_lossy(body);
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut line = line.to_owned();
@@ -132,7 +149,7 @@ pub fn rewrite(text: &str, facts: &Facts, bus: Bus) -> Option<String> {
         }
         out.push_str(&line);
     }
-    Some(out)
+    Some(out.into_bytes())
 }
 
 #[cfg(test)]

@@ -248,17 +248,15 @@ fn overrides(
         if !seen.insert(&device.file) {
             continue;
         }
-        let text = source.configs.get(&device.file);
-        let text = text.map(|body| String::from_utf8_lossy(body));
-        let content = match text {
-            Some(text) => devices::rewrite(&text, facts, target.disk_bus),
+        let content = match source.configs.get(&device.file) {
+            Some(body) => devices::rewrite(&device.file, body, facts, target.disk_bus),
             // An empty file masks a device unit and disarms a hook.
-            None => Some(String::new()),
+            None => Some(Vec::new()),
         };
         match content {
             Some(content) => members.push(Member {
                 name: device.file.clone(),
-                what: MemberKind::Bytes(content.into_bytes()),
+                what: MemberKind::Bytes(content),
             }),
             None => left.push(format!("{} ({})", device.device, device.file)),
         }

@@ -72,7 +72,7 @@ pub(super) fn read_on(
     let configs = contents.configs.iter();
     let configs = configs.filter(|(file, _)| devices::is_configuration(file));
     let configs = configs.flat_map(|(file, body)| {
-        devices::in_text(&String::from_utf8_lossy(body))
+        devices::in_file(file, body)
             .into_iter()
             .map(|device| (file.clone(), device))
     });

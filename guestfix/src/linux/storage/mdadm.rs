@@ -144,6 +144,38 @@ fn edit(path: &str, line: &Line, edits: &mut Edits, concerns: &mut Vec<Concern>)
     }
 }
 
+/// True for files of an initramfs that are mdadm's configuration there.
+pub fn is_embedded(file: &str) -> bool {
+    PATHS
+        .iter()
+        .any(|path| path.strip_prefix('/') == Some(file))
+}
+
+/// The names of the old machine's disks where such a text looks for members.
+pub fn by_place(text: &[u8]) -> Vec<String> {
+    let mut out = Vec::new();
+    for line in parse(text) {
+        if line.misses_all() {
+            let words = line.rest().iter().map(|(_, word)| word);
+            out.extend(words.filter(|word| is_old(word)).cloned());
+        }
+        let members = line.members().and_then(|(_, word)| word.split_once('='));
+        let members = members.map(|(_, members)| members.split(','));
+        out.extend(members.into_iter().flatten().map(str::to_owned));
+    }
+    out
+}
+
+/// Such a text that looks for them on any disk. What it cannot say without a name stays.
+pub fn by_content(text: &[u8]) -> Vec<u8> {
+    let mut edits = Edits::new();
+    for line in parse(text) {
+        // What is not understood is said of the guest's own file.
+        edit("", &line, &mut edits, &mut Vec::new());
+    }
+    edits.apply(text)
+}
+
 /// The check of this topic.
 pub const CHECK: Check = Check {
     name: "md-members",

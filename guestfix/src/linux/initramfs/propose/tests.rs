@@ -219,6 +219,48 @@ fn a_filter_of_lvm_that_hides_the_disks_is_opened_inside_too() {
 }
 
 #[test]
+fn members_of_an_array_are_looked_for_by_content_inside_too() {
+    const CONF: &str = "etc/mdadm/mdadm.conf";
+    let array = "ARRAY /dev/md0 metadata=1.2 UUID=1f2b0ad4:7c514b0e:9e6d52a1:c0f40a00";
+    for (text, want) in [
+        (
+            format!("DEVICE /dev/sda1 /dev/sdb1\n{array}\n"),
+            Some(format!("DEVICE partitions \n{array}\n")),
+        ),
+        (
+            format!("DEVICE /dev/sd*\n{array} devices=/dev/sda1,/dev/sdb1\n"),
+            Some(format!("DEVICE partitions\n{array}\n")),
+        ),
+        (
+            "ARRAY /dev/md0 devices=/dev/sda1,/dev/sdb1\n".to_owned(),
+            None,
+        ),
+    ] {
+        let mut image = vmware_only();
+        let mut writer = Writer::new();
+        writer.file(CONF, text.as_bytes());
+        image.extend(writer.finish(4));
+        let (tree, facts) = gathered(image.clone());
+        let finding = check("initramfs-device-names", &facts);
+        assert_eq!(finding.result, Outcome::Fail, "{text}: {}", finding.detail);
+        let plan = propose(&facts, &target(Bus::Virtio), &Policy::default());
+        let Some(want) = want else {
+            assert_eq!(ids(&plan), ["initramfs-waits-for-device"]);
+            continue;
+        };
+        assert_eq!(ids(&plan), [""; 0], "{text}");
+        let Some(Action::AppendInitramfs { members, .. }) = &plan.changes[0].action else {
+            panic!("{plan:?}");
+        };
+        let conf = members.iter().find(|member| member.name == CONF).unwrap();
+        assert_eq!(conf.what, MemberKind::Bytes(want.into_bytes()));
+        let after = applied(&tree, &image, &plan);
+        let finding = check("initramfs-device-names", &after);
+        assert_eq!(finding.result, Outcome::Pass, "{}", finding.detail);
+    }
+}
+
+#[test]
 fn a_device_that_nobody_knows_is_critical() {
     let mut image = vmware_only();
     let mut writer = Writer::new();
