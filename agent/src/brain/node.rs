@@ -104,7 +104,7 @@ pub enum Action {
     },
     /// End the process tree, which has written nothing.
     Stop(Why),
-    /// Kill it in the middle of a commit: another node finishes from the journal.
+    /// Kill it in the middle of a commit, which is finished from its journal, here or elsewhere.
     Abort,
     /// Record the commit in the status, at the version that was seen.
     RecordCommit(Commit),
@@ -133,6 +133,9 @@ pub fn next(conversion: &GuestConversion, seen: &Observed) -> Action {
         Run::Later(_) => idle(conversion, seen),
         Run::Working => stop_reason(conversion, seen).map_or(Action::Wait, Action::Stop),
         Run::Asking => asking(conversion, seen),
+        // Whoever finds the Lease expired may act on these disks: by then nothing of ours writes to
+        // them any more. The journal is whole, or nothing was written.
+        Run::Committing if !seen.leading => Action::Abort,
         Run::Committing | Run::Stopping => Action::Wait,
         Run::Stopped(why) => stopped(seen, *why),
         Run::Ended if seen.leading => Action::TellEnd,
