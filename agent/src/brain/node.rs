@@ -191,6 +191,10 @@ fn idle(conversion: &GuestConversion, seen: &Observed) -> Action {
 
 fn begin(conversion: &GuestConversion, seen: &Observed) -> Action {
     match conversion.commit() {
+        // Another node's, lost: whoever finishes it is recorded before it writes.
+        Some(standing) if standing.node != seen.node => {
+            Action::RecordCommit(wanted(conversion, seen))
+        }
         Some(_) => Action::Start {
             recover: !matches!(seen.run, Run::Recovered | Run::Recorded),
         },
@@ -209,7 +213,6 @@ fn asking(conversion: &GuestConversion, seen: &Observed) -> Action {
     let wanted = wanted(conversion, seen);
     match conversion.commit() {
         Some(standing) if *standing == wanted => Action::Go,
-        // Another node's commit was rolled forward before the run began: it is ours now.
         _ => Action::RecordCommit(wanted),
     }
 }

@@ -293,7 +293,8 @@ impl Desk {
                 let progress = self.progress(uid);
                 let patch = tell::commit(conversion, commit, &progress, Timestamp::now());
                 let written = self.write(uid, conversion, patch).await?;
-                if written && conversion.spec.mode == Mode::Undo {
+                let first = conversion.commit().is_none();
+                if written && first && conversion.spec.mode == Mode::Undo {
                     self.set(uid, Run::Recorded);
                 }
             }
