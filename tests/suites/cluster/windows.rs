@@ -12,18 +12,11 @@ use tests::cluster::Cluster;
 use tests::cluster::import::Import;
 use tests::digest::sha256_of_file;
 use tests::virtio_win::{Names, iso};
-use tests::windows::{Release, SERVER_2019, Windows};
+use tests::windows::{SERVER_2019, Windows};
 
-/// A release that the tests' bundle has no drivers for.
-const SERVER_2012: Release = Release {
-    product: "Windows Server 2012 Standard",
-    version: "6.2",
-    build: "9200",
-    installation: "Server",
-};
 const DRIVER_IMAGE: &str = "registry.test/virtio-container-disk:1";
 
-/// Profiles `host-path` and `image`, with drivers of the same bundle.
+/// Profiles `host-path` and `image`, with drivers of the same bundle, and `lacking`, with none for disks.
 fn profiles(cluster: &Cluster) {
     static ONE: OnceLock<()> = OnceLock::new();
     ONE.get_or_init(|| {
@@ -36,7 +29,11 @@ fn profiles(cluster: &Cluster) {
         chown(&disk, Some(107), Some(107)).unwrap();
         cluster.kubelets().add_image(DRIVER_IMAGE, &image);
         cluster.kubelets().add_image("guestfix-agent:test", &image);
+        let lacking = made(cluster, "lacking");
+        let (from, to) = (bundle.join("NetKVM"), lacking.join("NetKVM"));
+        tests::tool::run("cp", &[Path::new("-r"), &from, &to]);
         for (name, drivers) in [
+            ("lacking", json!({"hostPath": lacking})),
             ("host-path", json!({"hostPath": bundle})),
             ("image", json!({"image": DRIVER_IMAGE})),
         ] {
@@ -119,9 +116,7 @@ fn without_drivers_for_the_release_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let image = Windows::bios(SERVER_2019).build(dir.path(), |_| {});
     stays(&image, "default", "NoDriverBundle");
-    let older = tempfile::tempdir().unwrap();
-    let image = Windows::bios(SERVER_2012).build(older.path(), |_| {});
-    stays(&image, "host-path", "NoDriverBundle");
+    stays(&image, "lacking", "NoDriverBundle");
 }
 
 #[test]
