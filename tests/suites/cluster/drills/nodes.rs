@@ -4,6 +4,7 @@
 use super::held::{At, Held};
 use super::{Ground, LONG, NODE, ground, holder, says};
 use serde_json::json;
+use std::time::{Duration, Instant};
 use tests::cluster::api::Answer;
 
 /// A second node, which holders go to until the first is opened again.
@@ -103,8 +104,13 @@ fn a_drain_waits_for_the_guests_of_its_node() {
     let admin = ground.cluster.admin();
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
         "metadata": {"name": "guestfix-hold-run", "namespace": it.space}});
-    let refused = admin.create(&format!("{}/eviction", holder(&it.space)), &eviction);
-    assert_eq!(refused.map_err(|refused| refused.code), Err(429));
+    // A holder that goes for another reason may be evicted: on a machine that is slow one may be made anew.
+    let evict = format!("{}/eviction", holder(&it.space));
+    let end = Instant::now() + LONG;
+    while admin.create(&evict, &eviction).map_err(|no| no.code) != Err(429) {
+        assert!(Instant::now() < end, "a holder can be evicted");
+        std::thread::sleep(Duration::from_secs(1));
+    }
 
     let drained = std::thread::scope(|scope| {
         let drain = scope.spawn(|| {
