@@ -120,7 +120,7 @@ fn after_uninstalling_pods_are_made_as_before() {
     cluster.kubelets().add("node-a");
     cluster.install();
     let space = cluster.namespace("left");
-    let _controller = cluster.run_controller(&["--lease-seconds", "5"]);
+    let _controller = cluster.run_controller(&["--lease-seconds", "30"]);
     // It stands as long as its import does not end.
     let _import = cluster.import(&space, "root", &json!({}));
     cluster.conversion(&space, "run", &["root"], json!({}));

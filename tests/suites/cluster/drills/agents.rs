@@ -76,8 +76,7 @@ fn a_controller_killed_is_followed_by_the_other() {
 fn two(ground: &Ground, program: &std::path::Path) -> [Agent; 2] {
     ["one", "other"].map(|identity| {
         let program = program.to_str().unwrap();
-        let options = ["--lease-seconds", "10", "--guestfix", program];
-        let options = [&options[..], &["--identity", identity]].concat();
+        let options = ["--guestfix", program, "--identity", identity];
         ground.cluster.run_node(NODE, &options)
     })
 }
@@ -101,7 +100,7 @@ fn an_agent_replaced_in_a_commit_finishes_it_first() {
     let ground = ground();
     let mut it = ground.held("stopped", At::Write, json!({}));
     it.node.process().signal(Signal::SIGTERM);
-    let options = ["--lease-seconds", "10", "--identity", "newer"];
+    let options = ["--identity", "newer"];
     let newer = ground.cluster.run_node(NODE, &options);
     newer.wait_until_ready();
     assert!(it.node.process().runs(), "it ends when its commit has");

@@ -56,18 +56,18 @@ fn ground() -> MutexGuard<'static, Ground> {
 }
 
 impl Ground {
+    /// One that keeps its Lease also where the API server is slow: nobody starts it again.
     fn controller(&self) -> Agent {
-        self.cluster.run_controller(&["--lease-seconds", "5"])
+        self.cluster.run_controller(&["--lease-seconds", "30"])
     }
 
     fn node(&self) -> Agent {
-        self.cluster.run_node(NODE, &["--lease-seconds", "10"])
+        self.cluster.run_node(NODE, &[])
     }
 
     /// An agent with this `guestfix`.
     fn node_with(&self, program: &Path) -> Agent {
-        let program = program.to_str().unwrap();
-        let options = ["--lease-seconds", "10", "--guestfix", program];
+        let options = ["--guestfix", program.to_str().unwrap()];
         self.cluster.run_node(NODE, &options)
     }
 
