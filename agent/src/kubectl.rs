@@ -9,6 +9,7 @@ use agent::api::condition::{self, Kind};
 use agent::api::conversion::{
     Disk, GuestConversion, GuestConversionSpec, Mode, ObjectName, ProfileName,
 };
+use agent::api::foreign::{self, Machine};
 use agent::api::names;
 use clap::{Args, Parser, Subcommand};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -99,7 +100,10 @@ async fn run(cli: Cli) -> Result<u8, String> {
     let client = Client::try_from(config).map_err(|e| e.to_string())?;
     let api: Api<GuestConversion> = Api::namespaced(client.clone(), &namespace);
     match cli.verb {
-        Verb::Convert(args) => begin(&api, convert(args)).await,
+        Verb::Convert(args) => {
+            let disks = disks(client, &namespace, &args).await?;
+            begin(&api, convert(args, disks)).await
+        }
         Verb::Undo { name, wait } => begin(&api, (undo(name), wait)).await,
         Verb::Status { name: Some(name) } => {
             let conversion = api.get(&name).await.map_err(said)?;
@@ -115,14 +119,19 @@ async fn run(cli: Cli) -> Result<u8, String> {
     }
 }
 
-fn convert(args: ConvertArgs) -> (GuestConversion, bool) {
-    let disks: Vec<Disk> = args
-        .disk
-        .iter()
-        .map(|claim| Disk {
-            claim_name: claim.clone(),
-        })
-        .collect();
+/// The disks named, or those of the machine: what the conversion names is shut from the first moment.
+async fn disks(client: Client, namespace: &str, args: &ConvertArgs) -> Result<Vec<Disk>, String> {
+    let named = args.disk.iter().map(|claim| Disk::of(claim)).collect();
+    let Some(vm) = args.vm.as_ref().filter(|_| args.disk.is_empty()) else {
+        return Ok(named);
+    };
+    let api: Api<Machine> = Api::namespaced_with(client, namespace, &foreign::machines());
+    let machine = api.get(vm).await.map_err(said)?;
+    let spec = &machine.spec.template.spec;
+    Ok(spec.claims().map(Disk::of).collect())
+}
+
+fn convert(args: ConvertArgs, disks: Vec<Disk>) -> (GuestConversion, bool) {
     let named = args
         .vm
         .clone()
@@ -147,12 +156,14 @@ fn undo(name: String) -> GuestConversion {
     object(&format!("undo-{name}"), spec)
 }
 
-/// Every run is an object of its own: the API server completes the name.
+/// Every run is an object of its own: the API server completes the name. It is held from the first
+/// moment.
 fn object(name: &str, spec: GuestConversionSpec) -> GuestConversion {
     let stem: String = name.chars().take(50).collect();
     GuestConversion {
         metadata: ObjectMeta {
             generate_name: Some(format!("{stem}-")),
+            finalizers: Some(vec![names::FINALIZER.to_owned()]),
             ..ObjectMeta::default()
         },
         spec,

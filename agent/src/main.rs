@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use agent::node::claims::Refusal;
 use agent::node::enter::{self, Entry};
+use agent::ops::lay;
 use agent::ops::shutdown::Shutdown;
 use agent::{controller, node};
 use clap::{Parser, Subcommand};
@@ -31,7 +32,7 @@ enum Role {
     Pause,
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
-    /// Copy this program into a directory.
+    /// Copy this program and what it is loaded with into a directory.
     #[command(hide = true)]
     Lay { to: PathBuf },
     /// Copy the ISO images of a directory into another.
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         Role::Node(options) => serve(|client, stop| node::run(client, options, stop)),
         Role::Pause => pause(),
         Role::Crds => crds(),
-        Role::Lay { to } => lay(&to),
+        Role::Lay { to } => lay::lay(&to),
         Role::Copy { from, to } => copy(&from, &to),
         Role::Enter {
             entry,
@@ -119,13 +120,6 @@ fn crds() -> Result<(), String> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(|e| e.to_string())
-}
-
-fn lay(to: &Path) -> Result<(), String> {
-    let place = to.join("guestfix-agent");
-    std::fs::copy("/proc/self/exe", &place)
-        .map(|_| ())
-        .map_err(|e| format!("{}: {e}", place.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {

@@ -226,6 +226,15 @@ pub struct Disk {
     pub claim_name: String,
 }
 
+impl Disk {
+    /// The one that this claim holds.
+    pub fn of(claim: &str) -> Self {
+        Self {
+            claim_name: claim.to_owned(),
+        }
+    }
+}
+
 /// The disks that are annotated as one guest's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AnnotatedDisks {

@@ -54,6 +54,13 @@ pub struct InstanceSpec {
     pub node_selector: serde_json::Value,
 }
 
+impl InstanceSpec {
+    /// The claims behind its volumes, in order.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.volumes.iter().filter_map(Volume::claim)
+    }
+}
+
 /// Where an instance stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

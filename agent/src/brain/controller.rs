@@ -122,8 +122,8 @@ fn unassigned(conversion: &GuestConversion, seen: &Observed) -> Action {
 
 /// Every disk is there: a node is to be found.
 fn place(conversion: &GuestConversion, seen: &Observed, mut wish: Publication) -> Action {
-    // The claims stand in the status, and so are shut, before anything else is done.
-    if conversion.stands().claims.is_empty() {
+    // The claims are shut before anything else is done: they stand in the spec, or in the status.
+    if conversion.spec.disks.is_none() && conversion.stands().claims.is_empty() {
         return publish(wish);
     }
     if must_halt(conversion, seen) {
@@ -162,10 +162,11 @@ fn place(conversion: &GuestConversion, seen: &Observed, mut wish: Publication) -
     }
 }
 
-/// What must be known to everybody before the holder is made: that the disks are ready.
+/// What must be known to everybody before the holder is made: that the disks are ready. Where they
+/// were so from the first, that is said together with the node.
 fn publish_first(conversion: &GuestConversion, wish: &Publication) -> Option<Action> {
-    let standing = conversion.stands();
-    if condition::is_true(&standing.conditions, Kind::DisksReady) {
+    let conditions = conversion.stands().conditions;
+    if conditions.is_empty() || condition::is_true(&conditions, Kind::DisksReady) {
         return None;
     }
     wish.wanted()
@@ -177,10 +178,11 @@ fn name(conversion: &GuestConversion) -> &str {
 }
 
 fn ready_since(conversion: &GuestConversion) -> Option<Timestamp> {
-    let conditions = &conversion.status.as_ref()?.conditions;
-    let since = |kind| condition::find(conditions, kind).map(|c| c.last_transition_time.0);
+    let conditions = conversion.stands().conditions;
+    let since = |kind| condition::find(&conditions, kind).map(|c| c.last_transition_time.0);
     // A second holder takes its moment, too.
-    since(Kind::DisksReady).max(since(Kind::NodeAssigned))
+    let since = since(Kind::DisksReady).max(since(Kind::NodeAssigned));
+    since.or_else(|| conversion.made_at())
 }
 
 /// The state claim has a volume: a node needs its name.
@@ -199,6 +201,10 @@ fn must_halt(conversion: &GuestConversion, seen: &Observed) -> bool {
 
 /// A node has it.
 fn assigned(conversion: &GuestConversion, seen: &Observed, node: &str) -> Action {
+    // Made or told to start meanwhile: refused for now, it would start after the end, ready or not.
+    if must_halt(conversion, seen) && !conversion.deleting() {
+        return Action::HaltVm;
+    }
     let silent = passed(conversion.assigned_at(), SILENT_S, seen.now);
     let lost = !seen.node.alive && (silent || conversion.commit().is_some());
     let hands_back = conversion.handed_back();

@@ -28,6 +28,52 @@ pub(super) fn applied(mut conversion: GuestConversion, action: &Action) -> Guest
     conversion
 }
 
+/// A conversion that names its machine and not its disks.
+fn by_machine(mode: Mode) -> GuestConversion {
+    let mut conversion = fresh(mode);
+    conversion.spec.disks = None;
+    let name = "web01".into();
+    conversion.spec.virtual_machine_ref = Some(ObjectName { name });
+    conversion
+}
+
+fn halted() -> Vm {
+    Vm {
+        run_strategy: "Halted".into(),
+        ..Vm::default()
+    }
+}
+
+#[test]
+fn disks_that_the_spec_names_are_shut_already_and_told_together_with_the_node() {
+    let conversion = fresh(Mode::Convert);
+    let mut seen = Observed {
+        state: None,
+        holder: Holder::Absent,
+        now: at(905),
+        ..all()
+    };
+    assert_eq!(next(&conversion, &seen), Action::MakeState);
+    seen.state = all().state;
+    assert_eq!(next(&conversion, &seen), Action::MakeHolder);
+    seen.holder = Holder::Waiting {
+        uid: "h-1".into(),
+        why: "no node has room".into(),
+    };
+    assert_eq!(next(&conversion, &seen), Action::WaitFor(10));
+    seen.now = at(911);
+    let waiting = next(&conversion, &seen);
+    let told = reason(published(&waiting), Kind::NodeAssigned);
+    assert_eq!(told, ("False".into(), "HolderPending".into()));
+    seen.holder = all().holder;
+    let given = next(&conversion, &seen);
+    let status = published(&given);
+    assert_eq!(status.node_name.as_deref(), Some("n1"));
+    let ready = reason(status, Kind::DisksReady);
+    assert_eq!(ready, ("True".into(), "AllDisks".into()));
+    assert_eq!(status.claims.len(), 1);
+}
+
 #[test]
 fn the_way_from_a_new_conversion_to_its_node() {
     let mut conversion = fresh(Mode::Convert);
@@ -37,7 +83,8 @@ fn the_way_from_a_new_conversion_to_its_node() {
     seen.holder = Holder::Absent;
     assert_eq!(next(&conversion, &seen), Action::Hold);
 
-    let conversion = fresh(Mode::Convert);
+    let conversion = by_machine(Mode::Convert);
+    seen.vm = Some(halted());
     let first = next(&conversion, &seen);
     let status = published(&first);
     assert_eq!(
@@ -302,12 +349,8 @@ fn a_machine_that_would_start_is_halted_only_behind_a_gate() {
         holder: Holder::Absent,
         ..all()
     };
-    let mut conversion = fresh(Mode::Convert);
-    conversion.spec.virtual_machine_ref = Some(ObjectName {
-        name: "web01".into(),
-    });
-    let first = next(&conversion, &seen);
-    let conversion = applied(conversion, &first);
+    let first = next(&by_machine(Mode::Convert), &seen);
+    let conversion = applied(by_machine(Mode::Convert), &first);
     assert_eq!(next(&conversion, &seen), Action::HaltVm);
     let mut open = conversion.clone();
     open.spec.gate = Gate::Off;
@@ -315,6 +358,16 @@ fn a_machine_that_would_start_is_halted_only_behind_a_gate() {
     let mut plan = conversion;
     plan.spec.mode = Mode::Plan;
     assert_eq!(next(&plan, &seen), Action::MakeHolder);
+
+    // Made when a node has the disks already.
+    let mut working = assigned(Mode::Convert);
+    working.spec.virtual_machine_ref = open.spec.virtual_machine_ref;
+    let seen = Observed {
+        holder: all().holder,
+        ..seen
+    };
+    assert_eq!(next(&working, &seen), Action::HaltVm);
+    assert_eq!(next(&committing(working), &seen), Action::HaltVm);
 }
 
 #[test]
@@ -324,15 +377,7 @@ fn modes_that_only_read_need_no_state_claim() {
             state: None,
             ..all()
         };
-        let first = next(
-            &fresh(mode),
-            &Observed {
-                holder: Holder::Absent,
-                ..seen.clone()
-            },
-        );
-        let conversion = applied(fresh(mode), &first);
-        let given = next(&conversion, &seen);
+        let given = next(&fresh(mode), &seen);
         assert_eq!(
             published(&given).node_name.as_deref(),
             Some("n1"),

@@ -104,7 +104,7 @@ pub enum Action {
     },
     /// End the process tree, which has written nothing.
     Stop(Why),
-    /// Kill it in the middle of a commit: another node finishes from the journal.
+    /// Kill it in the middle of a commit, which is finished from its journal, here or elsewhere.
     Abort,
     /// Record the commit in the status, at the version that was seen.
     RecordCommit(Commit),
@@ -133,6 +133,9 @@ pub fn next(conversion: &GuestConversion, seen: &Observed) -> Action {
         Run::Later(_) => idle(conversion, seen),
         Run::Working => stop_reason(conversion, seen).map_or(Action::Wait, Action::Stop),
         Run::Asking => asking(conversion, seen),
+        // Whoever finds the Lease expired may act on these disks: by then nothing of ours writes to
+        // them any more. The journal is whole, or nothing was written.
+        Run::Committing if !seen.leading => Action::Abort,
         Run::Committing | Run::Stopping => Action::Wait,
         Run::Stopped(why) => stopped(seen, *why),
         Run::Ended if seen.leading => Action::TellEnd,
@@ -188,6 +191,10 @@ fn idle(conversion: &GuestConversion, seen: &Observed) -> Action {
 
 fn begin(conversion: &GuestConversion, seen: &Observed) -> Action {
     match conversion.commit() {
+        // Another node's, lost: whoever finishes it is recorded before it writes.
+        Some(standing) if standing.node != seen.node => {
+            Action::RecordCommit(wanted(conversion, seen))
+        }
         Some(_) => Action::Start {
             recover: !matches!(seen.run, Run::Recovered | Run::Recorded),
         },
@@ -206,7 +213,6 @@ fn asking(conversion: &GuestConversion, seen: &Observed) -> Action {
     let wanted = wanted(conversion, seen);
     match conversion.commit() {
         Some(standing) if *standing == wanted => Action::Go,
-        // Another node's commit was rolled forward before the run began: it is ours now.
         _ => Action::RecordCommit(wanted),
     }
 }

@@ -264,12 +264,11 @@ fn why_not(document: &Value) -> String {
     )
 }
 
-/// A code or a concern's identifier as a reason.
+/// A code or a concern's identifier as a reason. A bundle that is not there and one that has no
+/// driver for the release are the same to whoever has to provide it.
 fn reason(code: &str) -> String {
     match code {
-        "no-drivers" | "no-driver" | "no-driver-bundle" | "drivers-missing" => {
-            "NoDriverBundle".to_owned()
-        }
+        "no-boot-driver" | "no-bundle" => "NoDriverBundle".to_owned(),
         _ => camel(code),
     }
 }

@@ -73,7 +73,7 @@ fn a_conversion_that_is_not_ready_names_what_stands_in_the_way() {
     let mut critical = report("NotReady", false);
     critical["concerns"] = json!([
         {"id": "x", "category": "Information", "message": "i"},
-        {"id": "no-driver-bundle", "category": "Critical", "message": "none for w11"},
+        {"id": "no-boot-driver", "category": "Critical", "message": "none for w11"},
     ]);
     let outcome = end(Mode::Convert, 1, &critical);
     assert_eq!(outcome.reason, "NoDriverBundle");
@@ -147,4 +147,13 @@ fn what_was_stopped_says_that_nothing_was_written() {
         assert_eq!((outcome.phase, outcome.reason.as_str()), (phase, reason));
         assert!(outcome.message.contains("nothing was written"));
     }
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_no_bundle() {
+    let absent = json!({"schema": "guestfix.io/error/v1", "kind": "usage", "code": "no-bundle",
+        "message": "/drivers.iso is not there"});
+    let outcome = end(Mode::Convert, 2, &absent);
+    assert_eq!(outcome.reason, "NoDriverBundle");
+    assert_eq!(is(&outcome, Kind::Ready).as_deref(), Some("False"));
 }

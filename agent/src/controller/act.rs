@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Doing what the brain decided: thin hands.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -13,17 +13,15 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::lately::{Lately, SHOWN};
 use super::watch::Stores;
 use super::{holder, machine, observe, report};
 use crate::api::status::GuestConversionStatus;
 use crate::api::{GuestConversion, GuestConversionProfile, names};
 use crate::brain::controller::Action;
-use crate::brain::observed::{Holder, Observed};
+use crate::brain::observed::Observed;
 use crate::brain::stand::Stand;
 use crate::ops::events::Events;
-
-/// After so long a store shows what was made.
-const SHOWN: Duration = Duration::from_secs(5);
 
 /// What the hands need.
 pub struct Hands {
@@ -37,10 +35,8 @@ pub struct Hands {
     pub events: Events,
     /// Namespaces that have a budget.
     pub budgets: Mutex<HashSet<String>>,
-    /// Holders that were released and that the store may still show with our finalizer.
-    pub released: Mutex<HashSet<String>>,
-    /// When the holder of each conversion was made, by uid: the store shows it a moment later.
-    pub made: Mutex<HashMap<String, Instant>>,
+    /// What the stores may not show yet.
+    pub lately: Lately,
 }
 
 impl std::fmt::Debug for Hands {
@@ -65,11 +61,36 @@ pub enum After {
 }
 
 impl Hands {
-    /// Does one thing.
+    /// Does one thing, once: an object that is changed beside the conversion shows it a moment later.
     ///
     /// # Errors
     /// The API server's.
     pub async fn act(
+        &self,
+        conversion: &GuestConversion,
+        seen: &Observed,
+        action: Action,
+    ) -> kube::Result<After> {
+        let shown_later = shown_later(conversion, seen, &action);
+        if shown_later
+            .as_ref()
+            .is_some_and(|what| self.lately.has(what))
+        {
+            return Ok(After::PauseFor(SHOWN));
+        }
+        let released = matches!(action, Action::ReleaseHolder);
+        let after = self.at_once(conversion, seen, action).await?;
+        if let Some(what) = shown_later {
+            self.lately.note(what);
+        }
+        if released {
+            // Another one may have to be made.
+            self.lately.forget(&about("MakeHolder", conversion));
+        }
+        Ok(after)
+    }
+
+    async fn at_once(
         &self,
         conversion: &GuestConversion,
         seen: &Observed,
@@ -94,7 +115,7 @@ impl Hands {
                 self.delete_holder(conversion).await?;
                 Ok(After::Pause)
             }
-            Action::ReleaseHolder => self.release_holder(conversion, &seen.holder).await,
+            Action::ReleaseHolder => self.release_holder(conversion).await,
             Action::StoreReport => self.store_report(conversion).await,
             Action::Retire => self.retire(conversion).await,
         }
@@ -214,10 +235,6 @@ impl Hands {
         conversion: &GuestConversion,
         seen: &Observed,
     ) -> kube::Result<After> {
-        let uid = conversion.uid().unwrap_or_default();
-        if self.made().get(&uid).is_some_and(|at| at.elapsed() < SHOWN) {
-            return Ok(After::PauseFor(SHOWN));
-        }
         let namespace = conversion.namespace().unwrap_or_default();
         self.budget(conversion, &namespace).await?;
         let machine = observe::machine(&self.stores, conversion, &namespace);
@@ -236,12 +253,7 @@ impl Hands {
             drivers.as_deref(),
         );
         self.create::<Pod>(conversion, pod).await?;
-        self.made().insert(uid, Instant::now());
         Ok(After::Pause)
-    }
-
-    fn made(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates; what is there already is as good. Its watch tells when it is there. A refusal, of
@@ -303,20 +315,7 @@ impl Hands {
         )
     }
 
-    async fn release_holder(
-        &self,
-        conversion: &GuestConversion,
-        holder: &Holder,
-    ) -> kube::Result<After> {
-        let uid = holder.uid().unwrap_or_default().to_owned();
-        if self
-            .released
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&uid)
-        {
-            return Ok(After::Pause);
-        }
+    async fn release_holder(&self, conversion: &GuestConversion) -> kube::Result<After> {
         let name = names::holder(&conversion.name_any());
         let api: Api<Pod> = self.in_namespace(conversion);
         // Deleted first: between the two nothing else can take the claims.
@@ -327,11 +326,6 @@ impl Hands {
             .await
             .map(|_| ());
         absent_is_fine(freed)?;
-        self.released
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid);
-        self.made().remove(&conversion.uid().unwrap_or_default());
         Ok(After::Pause)
     }
 
@@ -382,6 +376,23 @@ impl Hands {
         absent_is_fine(gone.map(|_| ()))?;
         Ok(After::Pause)
     }
+}
+
+/// What the stores show of an action only later, in words; none where the conversion itself shows it.
+fn shown_later(conversion: &GuestConversion, seen: &Observed, action: &Action) -> Option<String> {
+    Some(match action {
+        Action::MakeState => about("MakeState", conversion),
+        Action::MakeHolder => about("MakeHolder", conversion),
+        Action::HaltVm => about("HaltVm", conversion),
+        Action::FinishVm { .. } => about("FinishVm", conversion),
+        // Each holder is another.
+        Action::ReleaseHolder => format!("ReleaseHolder {}", seen.holder.uid()?),
+        _ => return None,
+    })
+}
+
+fn about(what: &str, conversion: &GuestConversion) -> String {
+    format!("{what} {}", conversion.uid().unwrap_or_default())
 }
 
 fn ours() -> PatchParams {

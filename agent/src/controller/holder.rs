@@ -8,10 +8,13 @@ use crate::api::foreign::Machine;
 use crate::api::profile::GuestConversionProfileSpec;
 use crate::api::{GuestConversion, names};
 use crate::brain::observed::Claim;
+use crate::ops::lay;
 use kube::ResourceExt;
 
 /// The user that holds: nobody in particular, and not root.
 const NOBODY: i64 = 65532;
+/// The user whom KubeVirt's images of disks belong to, and who alone may read them in some.
+const QEMU: i64 = 107;
 
 /// The holder pod: every claim of the guest, the state claim, keys and drivers, and a process
 /// that sleeps.
@@ -62,8 +65,16 @@ pub fn pod(
         ));
         let mut copy = container("drivers", drivers, &[], &[tool, place], &[]);
         if let Some(copy) = copy.as_object_mut() {
-            let command = json!(["/tool/guestfix-agent", "copy", "/disk", "/drivers"]);
-            copy.insert("command".to_owned(), command);
+            let mut command = lay::command("/tool");
+            command.extend(["copy", "/disk", "/drivers"].map(str::to_owned));
+            copy.insert("command".to_owned(), command.into());
+            let context = copy
+                .get_mut("securityContext")
+                .and_then(Value::as_object_mut);
+            if let Some(context) = context {
+                context.insert("runAsUser".to_owned(), QEMU.into());
+                context.insert("runAsGroup".to_owned(), QEMU.into());
+            }
         }
         init.push(copy);
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The guest's VirtualMachine: halted while its disks are written, given back when Ready.
 
+use std::sync::Arc;
+
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -11,14 +13,31 @@ use crate::api::foreign::{self, Machine};
 use crate::api::{GuestConversion, names};
 use crate::brain::stand::Stand;
 
-fn api(client: &Client, namespace: &str) -> Api<DynamicObject> {
-    Api::namespaced_with(client.clone(), namespace, &foreign::machines())
+/// The machine that a conversion names.
+struct Named {
+    machine: Arc<Machine>,
+    api: Api<DynamicObject>,
 }
 
-fn ours() -> PatchParams {
-    PatchParams {
-        field_manager: Some(names::CONTROLLER.to_owned()),
-        ..PatchParams::default()
+impl Named {
+    fn by(conversion: &GuestConversion, client: &Client, stores: &Stores) -> Option<Self> {
+        let namespace = conversion.namespace().unwrap_or_default();
+        let machine = machine(stores, conversion, &namespace)?;
+        let api = Api::namespaced_with(client.clone(), &namespace, &foreign::machines());
+        Some(Self { machine, api })
+    }
+
+    /// One that has gone meanwhile needs nothing.
+    async fn merge(&self, patch: &Value) -> kube::Result<()> {
+        let params = PatchParams {
+            field_manager: Some(names::CONTROLLER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patched = self
+            .api
+            .patch(&self.machine.name_any(), &params, &Patch::Merge(patch))
+            .await;
+        super::act::absent_is_fine(patched.map(|_| ()))
     }
 }
 
@@ -31,23 +50,19 @@ pub async fn halt(
     stores: &Stores,
     conversion: &GuestConversion,
 ) -> kube::Result<()> {
-    let namespace = conversion.namespace().unwrap_or_default();
-    let Some(machine) = machine(stores, conversion, &namespace) else {
+    let Some(named) = Named::by(conversion, client, stores) else {
         return Ok(());
     };
+    let machine = &named.machine;
     let patch = json!({
         // What it was is written down for the version that it was read at.
         "metadata": {
             "resourceVersion": machine.resource_version(),
-            "annotations": {names::RESTORE_RUN_STRATEGY: run_strategy(&machine)},
+            "annotations": {names::RESTORE_RUN_STRATEGY: run_strategy(machine)},
         },
-        "spec": strategy(&machine, "Halted"),
+        "spec": strategy(machine, "Halted"),
     });
-    let name = machine.name_any();
-    let patched = api(client, &namespace)
-        .patch(&name, &ours(), &Patch::Merge(&patch))
-        .await;
-    patched.map(|_| ())
+    named.merge(&patch).await
 }
 
 /// A runStrategy, said as the machine says it: the older word excludes the newer one.
@@ -72,10 +87,10 @@ pub async fn finish(
     conversion: &GuestConversion,
     apply: bool,
 ) -> kube::Result<()> {
-    let namespace = conversion.namespace().unwrap_or_default();
-    let Some(machine) = machine(stores, conversion, &namespace) else {
+    let Some(named) = Named::by(conversion, client, stores) else {
         return Ok(());
     };
+    let machine = &named.machine;
     let mut metadata = json!({
         "labels": {names::GUEST_CONVERTED: "true"},
         "annotations": {
@@ -87,9 +102,9 @@ pub async fn finish(
         .annotations()
         .get(names::RESTORE_RUN_STRATEGY)
         .filter(|word| RUN_STRATEGIES.contains(&word.as_str()))
-        .map_or_else(|| json!({}), |word| strategy(&machine, word));
+        .map_or_else(|| json!({}), |word| strategy(machine, word));
     if apply {
-        let whole = api(client, &namespace).get(&machine.name_any()).await?;
+        let whole = named.api.get(&machine.name_any()).await?;
         let target = conversion.stands().target.unwrap_or_default();
         put(
             &mut metadata,
@@ -98,12 +113,9 @@ pub async fn finish(
         );
         put(&mut spec, "template", template(&whole.data, &target));
     }
-    let patch = json!({"metadata": metadata, "spec": spec});
-    let name = machine.name_any();
-    let patched = api(client, &namespace)
-        .patch(&name, &ours(), &Patch::Merge(&patch))
-        .await;
-    super::act::absent_is_fine(patched.map(|_| ()))
+    named
+        .merge(&json!({"metadata": metadata, "spec": spec}))
+        .await
 }
 
 /// What an annotation may ask for.
@@ -165,19 +177,16 @@ pub async fn mark(
     stores: &Stores,
     conversion: &GuestConversion,
 ) -> kube::Result<()> {
-    let namespace = conversion.namespace().unwrap_or_default();
-    let Some(machine) = machine(stores, conversion, &namespace) else {
+    let Some(named) = Named::by(conversion, client, stores) else {
         return Ok(());
     };
-    if machine.annotations().contains_key(names::CONVERSION) {
+    if named.machine.annotations().contains_key(names::CONVERSION) {
         return Ok(());
     }
-    let patch = json!({"metadata": {"annotations": {names::CONVERSION: conversion.name_any()}}});
-    let name = machine.name_any();
-    let patched = api(client, &namespace)
-        .patch(&name, &ours(), &Patch::Merge(&patch))
-        .await;
-    super::act::absent_is_fine(patched.map(|_| ()))
+    let annotations = json!({names::CONVERSION: conversion.name_any()});
+    named
+        .merge(&json!({"metadata": {"annotations": annotations}}))
+        .await
 }
 
 #[cfg(test)]

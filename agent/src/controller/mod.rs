@@ -5,6 +5,7 @@ pub mod act;
 pub mod groups;
 pub mod holder;
 pub mod labels;
+pub mod lately;
 pub mod machine;
 pub mod observe;
 pub mod reconcile;
@@ -25,6 +26,7 @@ use kube::{Api, Client};
 
 use self::act::Hands;
 use self::labels::Labels;
+use self::lately::Lately;
 use self::reconcile::Desk;
 use self::trigger::Triggers;
 use self::watch::Touched;
@@ -111,8 +113,7 @@ async fn lead(client: &Client, options: &Options, metrics: Arc<Metrics>) -> Resu
         image: options.holder_image.clone(),
         events: Events::new(client.clone(), names::CONTROLLER, &options.identity),
         budgets: Mutex::new(HashSet::new()),
-        released: Mutex::default(),
-        made: Mutex::default(),
+        lately: Lately::default(),
     });
     let (due, queue) = mpsc::unbounded::<ObjectRef<GuestConversion>>();
     let sorting = sort(Arc::clone(&hands), touched, due);

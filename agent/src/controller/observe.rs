@@ -152,13 +152,8 @@ fn claim_names(
         return (standing, 0);
     }
     let machine = machine(stores, conversion, namespace);
-    let volumes = machine.iter().flat_map(|m| &m.spec.template.spec.volumes);
-    (
-        volumes
-            .filter_map(|v| v.claim().map(str::to_owned))
-            .collect(),
-        0,
-    )
+    let claims = machine.iter().flat_map(|m| m.spec.template.spec.claims());
+    (claims.map(str::to_owned).collect(), 0)
 }
 
 fn undone(stores: &Stores, conversion: &GuestConversion, namespace: &str) -> (Source, Vec<String>) {

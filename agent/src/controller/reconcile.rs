@@ -92,9 +92,8 @@ fn version(conversion: &GuestConversion) -> u64 {
 /// Works on what is due until the stream ends.
 pub async fn work(desk: Arc<Desk>, due: impl Stream<Item = ObjectRef<GuestConversion>> + Send) {
     let store = desk.hands.stores.conversions.clone();
-    let config = Config::default()
-        .debounce(Duration::from_millis(20))
-        .concurrency(AT_ONCE);
+    // Not debounced: who changes an object all the time would keep it from being looked at.
+    let config = Config::default().concurrency(AT_ONCE);
     let due = due.map(Ok::<_, std::convert::Infallible>);
     let work = applier(
         |conversion, desk: Arc<Desk>| Box::pin(async move { once(&desk, &conversion).await }),

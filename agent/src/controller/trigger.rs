@@ -161,14 +161,13 @@ fn stands(stores: &Stores, namespace: &str, claim: &str, guest: &str) -> bool {
     stores
         .conversions
         .find(|c| {
-            let status = c.stands();
+            let mut written = c.status.iter().flat_map(|status| &status.claims);
             let same = |seen: &crate::api::status::Claim| {
                 seen.claim_name == claim && (seen.uid.is_none() || uid.is_none() || seen.uid == uid)
             };
             let annotated = c.spec.annotated_disks.as_ref();
             let awaited = !c.finished() && annotated.is_some_and(|disks| disks.guest == guest);
-            c.namespace().as_deref() == Some(namespace)
-                && (awaited || status.claims.iter().any(same))
+            c.namespace().as_deref() == Some(namespace) && (awaited || written.any(same))
         })
         .is_some()
 }
@@ -200,14 +199,7 @@ fn of_machine(stores: &Stores, machine: &Machine) -> Option<GuestConversion> {
         },
         (false, None) => return None,
     };
-    let volumes = &machine.spec.template.spec.volumes;
-    let disks: Vec<Disk> = volumes
-        .iter()
-        .filter_map(|v| v.claim())
-        .map(|claim| Disk {
-            claim_name: claim.to_owned(),
-        })
-        .collect();
+    let disks: Vec<Disk> = machine.spec.template.spec.claims().map(Disk::of).collect();
     let (name, uid) = (machine.name_any(), machine.uid().unwrap_or_default());
     let spec = GuestConversionSpec {
         virtual_machine_ref: Some(ObjectName { name: name.clone() }),

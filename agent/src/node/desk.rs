@@ -280,7 +280,11 @@ impl Desk {
             Action::Wait => return Ok(false),
             Action::Start { recover } => self.start(uid, conversion, recover).await,
             Action::Stop(why) => self.stop_run(uid, why),
-            Action::Abort => self.order(uid, Order::Kill),
+            // Its end is what is waited for, and that wakes us.
+            Action::Abort => {
+                self.order(uid, Order::Kill);
+                return Ok(false);
+            }
             Action::Go => {
                 self.order(uid, Order::Go);
                 self.set(uid, Run::Committing);
@@ -289,7 +293,8 @@ impl Desk {
                 let progress = self.progress(uid);
                 let patch = tell::commit(conversion, commit, &progress, Timestamp::now());
                 let written = self.write(uid, conversion, patch).await?;
-                if written && conversion.spec.mode == Mode::Undo {
+                let first = conversion.commit().is_none();
+                if written && first && conversion.spec.mode == Mode::Undo {
                     self.set(uid, Run::Recorded);
                 }
             }

@@ -95,6 +95,7 @@ impl Starter {
         if let Some(path) = &drivers.host_path {
             return Ok(Some(PathBuf::from(path)));
         }
+        let image = drivers.image.as_deref().unwrap_or_default();
         let copied = pod.other("kubernetes.io~empty-dir", "drivers")?;
         let found = std::fs::read_dir(&copied)
             .map_err(|e| Refusal::new("NoDriverBundle", format!("the driver image: {e}")))?;
@@ -107,7 +108,7 @@ impl Starter {
         let iso = iso.ok_or_else(|| {
             Refusal::new("NoDriverBundle", "the driver image has no ISO below /disk")
         })?;
-        self.kept(&iso, "drivers.iso").map(Some)
+        self.kept(&iso, &kept_name(image)).map(Some)
     }
 
     /// The kubelet's directory is out of sight of the process tree: what it reads beside its disks
@@ -163,6 +164,14 @@ impl Starter {
             })
             .collect()
     }
+}
+
+/// Each image's drivers have a name of their own: profiles differ.
+fn kept_name(image: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let cut = image.chars().count().saturating_sub(200);
+    let name: String = image.chars().skip(cut).map(plain).collect();
+    format!("drivers-{name}.iso")
 }
 
 fn disk(claim: &Claim) -> Result<EntryDisk, Refusal> {

@@ -3,6 +3,7 @@
 
 pub mod events;
 pub mod health;
+pub mod lay;
 pub mod lease;
 pub mod metrics;
 pub mod shutdown;

@@ -6,6 +6,7 @@ use super::machine;
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use tests::cluster::Cluster;
+use tests::cluster::install::conversions;
 use tests::digest::sha256_of_file;
 
 /// Waits for the end and gives the reason why it is not ready.
@@ -14,20 +15,19 @@ fn refused(cluster: &Cluster, space: &str) -> String {
     let (status, reason) = condition(&done, "Ready").expect("Ready is said");
     assert_eq!(status, "False", "{done:#}");
     assert!(done["status"]["commit"].is_null(), "{done:#}");
-    has_event(cluster, space, reason);
+    has_event(cluster, space, "GuestConversion", reason);
     reason.to_owned()
 }
 
-/// An event of the conversion with this reason comes, too.
-fn has_event(cluster: &Cluster, space: &str, reason: &str) {
+/// An event about an object of this kind with this reason comes.
+fn has_event(cluster: &Cluster, space: &str, kind: &str, reason: &str) {
     let path = format!("/apis/events.k8s.io/v1/namespaces/{space}/events");
     cluster
         .admin()
-        .wait(&path, std::time::Duration::from_secs(30), |answer| {
+        .wait(&path, std::time::Duration::from_secs(120), |answer| {
             let events = answer.as_ref().ok()?["items"].as_array()?;
-            let ours = |event: &&Value| {
-                event["regarding"]["kind"] == "GuestConversion" && event["reason"] == reason
-            };
+            let ours =
+                |event: &&Value| event["regarding"]["kind"] == kind && event["reason"] == reason;
             events.iter().find(ours).map(|_| ())
         });
 }
@@ -75,7 +75,7 @@ fn a_machine_that_runs_and_a_machine_of_another_namespace_are_refused() {
     let other = cluster.namespace("stranger");
     let foreign = json!({"metadata": {"name": "run"}, "spec": by_name,
         "apiVersion": "guestfix.io/v1alpha1", "kind": "GuestConversion"});
-    let path = tests::cluster::install::conversions(&other);
+    let path = conversions(&other);
     cluster.admin().create(&path, &foreign).unwrap();
     assert_eq!(refused(cluster, &other), "VirtualMachineNotFound");
 }
@@ -101,4 +101,35 @@ fn a_disk_that_is_a_symlink_or_a_directory_is_refused() {
     import.end();
     cluster.conversion(&space, "run", &["root"], json!({}));
     refused(cluster, &space);
+}
+
+#[test]
+fn hostile_annotations_are_told_and_make_no_conversion() {
+    let cluster = at_work();
+    for (key, value) in [
+        ("guestfix.io/guest", "../../etc"),
+        ("guestfix.io/disk-count", "99999999999999999999"),
+        ("guestfix.io/disk-index", "-1; reboot"),
+    ] {
+        let space = cluster.namespace("hostile");
+        let annotations = json!({"guestfix.io/convert": "true", key: value});
+        let import = cluster.import(&space, "root", &annotations);
+        import.end();
+        has_event(cluster, &space, "DataVolume", "WrongAnnotation");
+        let list = cluster.admin().get(&conversions(&space)).unwrap();
+        assert_eq!(list["items"], json!([]), "{key}={value}");
+    }
+}
+
+#[test]
+fn a_machine_with_the_same_claim_twice_is_refused() {
+    let cluster = at_work();
+    let space = cluster.namespace("twice");
+    make_machine(cluster, &space, "web", &["root", "root"]);
+    let import = cluster.import(&space, "root", &json!({}));
+    import.end();
+    let run = json!({"metadata": {"name": "run"}, "spec": {"virtualMachineRef": {"name": "web"}},
+        "apiVersion": "guestfix.io/v1alpha1", "kind": "GuestConversion"});
+    cluster.admin().create(&conversions(&space), &run).unwrap();
+    assert_eq!(refused(cluster, &space), "SameClaimTwice");
 }

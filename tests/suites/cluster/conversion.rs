@@ -19,15 +19,19 @@ const MINUTES: Duration = Duration::from_secs(300);
 
 /// A cluster with a controller and an agent on each of its nodes.
 pub fn at_work() -> &'static Cluster {
+    &working().0
+}
+
+/// The same, and its controller and its agents.
+pub fn working() -> &'static (Cluster, Vec<Agent>) {
     static ONE: OnceLock<(Cluster, Vec<Agent>)> = OnceLock::new();
-    let (cluster, _) = ONE.get_or_init(|| {
+    ONE.get_or_init(|| {
         let cluster = Cluster::start();
         install(&cluster);
         let mut agents = vec![cluster.run_controller(&[])];
         agents.extend(["node-a", "node-b"].map(|node| cluster.run_node(node, &[])));
         (cluster, agents)
-    });
-    cluster
+    })
 }
 
 /// A VirtualMachine that would start by itself.
@@ -68,6 +72,21 @@ pub fn finished(conversion: &Value) -> bool {
     condition(conversion, "Finished").is_some_and(|(status, _)| status == "True")
 }
 
+/// The only conversion of a namespace, which must end so.
+pub fn ends_ready(cluster: &Cluster, space: &str) -> Value {
+    let done = only(cluster, space, finished);
+    let ready = condition(&done, "Ready").map(|c| c.0);
+    assert_eq!(ready, Some("True"), "{done:#}");
+    done
+}
+
+/// Waits until a machine has this runStrategy.
+pub fn has_strategy(cluster: &Cluster, vm: &str, word: &str) {
+    cluster.admin().wait(vm, MINUTES, |answer: &Answer| {
+        (answer.as_ref().ok()?["spec"]["runStrategy"] == word).then_some(())
+    });
+}
+
 pub fn small(dir: &Path) -> std::path::PathBuf {
     Small::on(Filesystem::Ext4).build(dir, |_| ()).path
 }
@@ -101,20 +120,11 @@ fn an_imported_debian_is_converted_before_its_machine_may_start() {
     );
 
     import.succeed(Guest::get("bookworm-bios-ext4").path());
-    let done = only(cluster, &space, finished);
-    assert_eq!(
-        condition(&done, "Ready").map(|c| c.0),
-        Some("True"),
-        "{done:#}"
-    );
+    let done = ends_ready(cluster, &space);
     assert_eq!(condition(&done, "Converted").map(|c| c.0), Some("True"));
     assert!(done["status"].to_string().len() < 64 << 10);
     cluster.soon(|| cluster.admin().create(&machines(&space), &instance));
-    let restored = |answer: &Answer| {
-        let strategy = &answer.as_ref().ok()?["spec"]["runStrategy"];
-        (strategy == "Always").then_some(())
-    };
-    cluster.admin().wait(&vm, MINUTES, restored);
+    has_strategy(cluster, &vm, "Always");
 
     let state = tempfile::tempdir().unwrap();
     let boot = Cli::new("boot", &[import.disk()], state.path());
@@ -142,12 +152,7 @@ fn a_guest_of_two_disks_waits_for_both_and_is_converted_once() {
     only(cluster, &space, waits);
     let more = cluster.import(&space, "data", &annotations("db", 2, 1));
     more.succeed(&data);
-    let done = only(cluster, &space, finished);
-    assert_eq!(
-        condition(&done, "Ready").map(|c| c.0),
-        Some("True"),
-        "{done:#}"
-    );
+    ends_ready(cluster, &space);
     assert_ne!(sha256_of_file(&root.disk()), sha256_of_file(&image));
     assert_eq!(sha256_of_file(&more.disk()), sha256_of_file(&data));
 }
@@ -161,12 +166,7 @@ fn a_conversion_is_taken_back_to_the_last_byte() {
     let import = cluster.import(&space, "root", &json!({}));
     import.succeed(&image);
     cluster.conversion(&space, "run", &["root"], json!({}));
-    let done = only(cluster, &space, finished);
-    assert_eq!(
-        condition(&done, "Ready").map(|c| c.0),
-        Some("True"),
-        "{done:#}"
-    );
+    ends_ready(cluster, &space);
     assert_ne!(sha256_of_file(&import.disk()), sha256_of_file(&image));
 
     let undo = json!({"metadata": {"name": "back"}, "spec": {"mode": "Undo", "undoOf": "run"},

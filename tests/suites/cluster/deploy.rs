@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tests::cluster::Cluster;
-use tests::cluster::install::{NAMESPACE, helm, kustomize, manifests, pod};
+use tests::cluster::install::{NAMESPACE, conversions, helm, kustomize, manifests, pod};
 
 /// The objects of a manifest by kind and name, each as kustomize writes it.
 fn objects(manifest: &str) -> BTreeMap<String, String> {
@@ -67,6 +67,33 @@ fn the_charts_values_reach_the_objects() {
 }
 
 #[test]
+fn the_chart_with_other_values_is_accepted() {
+    let chart = helm(&[
+        "node.kubeletRoot=/var/lib/k0s/kubelet",
+        "node.stateDir=/srv/guestfix",
+        "node.terminationGracePeriodSeconds=60",
+        "controller.replicas=3",
+        "controller.nodeSelector.role=infra",
+        "image.repository=mirror/guestfix",
+        "image.pullPolicy=Always",
+        "imagePullSecrets[0].name=mirror",
+        "cdiAccounts={system:serviceaccount:imports:cdi}",
+    ]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), chart).unwrap();
+    let path = file.path().to_str().unwrap();
+    let dry = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "-f",
+    ];
+    let ran = installed().admin().kubectl(&[&dry[..], &[path]].concat());
+    assert!(ran.status.success(), "{ran:?}");
+}
+
+#[test]
 fn controllers_and_a_node_agent_on_each_node_are_admitted_and_start() {
     let cluster = installed();
     let apps = format!("/apis/apps/v1/namespaces/{NAMESPACE}");
@@ -93,8 +120,16 @@ fn after_uninstalling_pods_are_made_as_before() {
     cluster.kubelets().add("node-a");
     cluster.install();
     let space = cluster.namespace("left");
+    let _controller = cluster.run_controller(&["--lease-seconds", "30"]);
+    // It stands as long as its import does not end.
+    let _import = cluster.import(&space, "root", &json!({}));
     cluster.conversion(&space, "run", &["root"], json!({}));
     let admin = cluster.admin();
+    let one = format!("{}/run", conversions(&space));
+    admin.wait(&one, Duration::from_secs(120), |answer| {
+        let held = &answer.as_ref().ok()?["metadata"]["finalizers"];
+        held.is_array().then_some(())
+    });
     let refused = admin.create(&pods(&space), &pod("a", &["root"]));
     assert_eq!(refused.unwrap_err().code, 403);
 

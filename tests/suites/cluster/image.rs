@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The image that is built without a container engine.
 
+use guestfix::digest::sha256_hex;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tests::cluster::install::manifests;
 use tests::tool;
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
 
 /// The blob that a descriptor names, after its size and digest were checked.
 fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
@@ -26,7 +19,7 @@ fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
     let path = layout.join("blobs/sha256").join(digest);
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes.len() as u64, descriptor["size"], "{descriptor}");
-    assert_eq!(hex(&bytes), digest);
+    assert_eq!(sha256_hex(&bytes), digest);
     path
 }
 
@@ -89,7 +82,7 @@ fn the_image_is_a_valid_oci_layout_with_our_programs() {
             .output()
             .unwrap();
         assert_eq!(
-            format!("sha256:{}", hex(&unpacked.stdout)),
+            format!("sha256:{}", sha256_hex(&unpacked.stdout)),
             diff.as_str().unwrap()
         );
         std::fs::write(&tar, unpacked.stdout).unwrap();

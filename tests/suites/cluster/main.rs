@@ -15,7 +15,11 @@ mod drills;
 mod exclusive_use;
 mod holder;
 mod image;
+mod ops;
 mod roles;
+mod triggers;
+mod volumes;
+mod windows;
 
 use serde_json::{Value, json};
 use std::sync::OnceLock;

@@ -129,7 +129,7 @@ fn a_node_agent_does_not_decide_where_and_on_what_a_conversion_runs() {
 }
 
 #[test]
-fn another_nodes_commit_cannot_be_taken_or_made() {
+fn another_nodes_commit_cannot_be_made_or_ended_and_is_taken_only_where_it_was_given() {
     let cluster = installed();
     let space = cluster.namespace("commit");
     cluster.conversion(&space, "run", &["root"], json!({}));
@@ -149,10 +149,12 @@ fn another_nodes_commit_cannot_be_taken_or_made() {
     moved["nodeName"] = json!("node-a");
     assign(&space, "moved", moved);
     let path = format!("{}/moved/status", conversions(&space));
-    for change in [json!({"commit": null}), mine] {
-        let changed = node.merge(&path, &json!({"status": change}));
-        forbidden(changed, "another node's commit");
-    }
+    let ended = node.merge(&path, &json!({"status": {"commit": null}}));
+    forbidden(ended, "another node's commit");
+    // It was given the conversion, so it finishes the commit: as its own, and says so first.
+    node.merge(&path, &json!({"status": mine})).unwrap();
+    node.merge(&path, &json!({"status": {"commit": null}}))
+        .unwrap();
 }
 
 #[test]

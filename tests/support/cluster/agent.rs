@@ -5,6 +5,7 @@ use super::Cluster;
 use super::install::NAMESPACE;
 use super::plane::free_port;
 use super::program::Process;
+use super::wire::Wire;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +26,21 @@ impl Agent {
     /// What it said so far.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it does not for minutes.
+    pub fn wait_until_ready(&self) {
+        let end = std::time::Instant::now() + Duration::from_secs(180);
+        while !self
+            .get("/readyz")
+            .is_ok_and(|answer| answer.contains(" 200 "))
+        {
+            assert!(std::time::Instant::now() < end, "not ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// What it answers to a GET of `path`, with the status line.
@@ -58,18 +74,22 @@ impl Cluster {
         command
             .args(["controller", "--namespace", NAMESPACE, "--identity", &pod])
             .args(["--holder-image", "guestfix-agent:test"]);
-        self.run_agent(command, "guestfix-controller", &pod, more)
+        self.run_agent(command, ("guestfix-controller", &pod), None, more)
     }
 
     /// Starts the node agent of `node`.
     pub fn run_node(&self, node: &str, more: &[&str]) -> Agent {
+        self.run_node_by(node, None, more)
+    }
+
+    /// The same, by a way of its own to the API server.
+    pub fn run_node_by(&self, node: &str, wire: Option<&Wire>, more: &[&str]) -> Agent {
         let pod = self.component_pod("node", Some(node));
         let state = self.kubelets().root(node).with_extension("state");
         std::fs::create_dir_all(&state).unwrap();
         let mut command = Command::new(binary());
         command
             .args(["node", "--node-name", node, "--namespace", NAMESPACE])
-            .args(["--identity", &pod])
             .arg("--kubelet-root")
             .arg(self.kubelets().root(node))
             .arg("--state-dir")
@@ -77,12 +97,22 @@ impl Cluster {
         if !more.contains(&"--guestfix") {
             command.arg("--guestfix").arg(crate::cli::binary());
         }
-        self.run_agent(command, "guestfix-node", &pod, more)
+        if !more.contains(&"--identity") {
+            command.args(["--identity", &pod]);
+        }
+        self.run_agent(command, ("guestfix-node", &pod), wire, more)
     }
 
-    fn run_agent(&self, mut command: Command, account: &str, pod: &str, more: &[&str]) -> Agent {
+    fn run_agent(
+        &self,
+        mut command: Command,
+        (account, pod): (&str, &str),
+        wire: Option<&Wire>,
+        more: &[&str],
+    ) -> Agent {
         let port = free_port();
-        let kubeconfig = self.kubeconfig(NAMESPACE, account, Some(pod));
+        let server = wire.map_or_else(|| self.plane.lock().unwrap().port(), Wire::port);
+        let kubeconfig = self.kubeconfig(NAMESPACE, account, Some(pod), server);
         command
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(more)

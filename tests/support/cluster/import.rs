@@ -20,6 +20,17 @@ pub struct Import<'a> {
 impl Cluster {
     /// Begins to import `name` with these annotations on the DataVolume.
     pub fn import(&self, namespace: &str, name: &str, annotations: &Value) -> Import<'_> {
+        self.import_to("Filesystem", namespace, name, annotations)
+    }
+
+    /// The same to a volume of this mode, `Filesystem` or `Block`.
+    pub fn import_to(
+        &self,
+        mode: &str,
+        namespace: &str,
+        name: &str,
+        annotations: &Value,
+    ) -> Import<'_> {
         let volumes = format!("/apis/cdi.kubevirt.io/v1beta1/namespaces/{namespace}/datavolumes");
         let object = json!({
             "apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
@@ -36,7 +47,7 @@ impl Cluster {
                     "name": name, "uid": made["metadata"]["uid"], "controller": true}],
             },
             "spec": {
-                "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
+                "accessModes": ["ReadWriteOnce"], "volumeMode": mode,
                 "storageClassName": "immediate", "resources": {"requests": {"storage": "4Gi"}},
             },
         });

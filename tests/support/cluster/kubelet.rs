@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Kubelets, simulated: Nodes that are ready, pods that run as soon as their volumes are laid out, and that are gone when
-//! these are taken back. No container is started.
+//! these are taken back. No container is started but those of images that were laid ready.
 
 use super::api::Api;
+use super::container;
 use super::provisioner::Provisioner;
 use super::store::{Store, text, uid};
 use super::volume::Volume;
@@ -16,12 +17,16 @@ use std::time::{Duration, Instant};
 
 /// How often a node says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(4);
+/// How often everything is looked at.
+const ROUND: Duration = Duration::from_millis(100);
+/// So many pods are tended at a time.
+const HANDS: usize = 4;
 
 /// Every kubelet of a cluster, and the provisioner of its volumes.
 #[derive(Debug)]
 pub struct Kubelets {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -32,6 +37,7 @@ struct Shared {
     provisioner: Provisioner,
     nodes: Mutex<BTreeSet<String>>,
     held: Mutex<BTreeMap<String, Vec<Volume>>>,
+    images: Mutex<BTreeMap<String, PathBuf>>,
     complaints: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
@@ -46,15 +52,25 @@ impl Kubelets {
             root,
             nodes: Mutex::default(),
             held: Mutex::default(),
+            images: Mutex::default(),
             complaints: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
-        let worker = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || worker.run());
-        Self {
-            shared,
-            thread: Some(thread),
-        }
+        // Each at its own pace: a node that has much to do still says that it lives.
+        let threads = vec![
+            every(HEARTBEAT, &shared, Shared::beat),
+            every(ROUND, &shared, |shared| {
+                shared.provisioner.round(&shared.api)
+            }),
+            every(ROUND, &shared, Shared::tend_all),
+        ];
+        Self { shared, threads }
+    }
+
+    /// Lays an image ready on every node: the root of its files.
+    pub fn add_image(&self, image: &str, root: &Path) {
+        let mut images = self.shared.images.lock().unwrap();
+        images.insert(image.to_owned(), root.to_owned());
     }
 
     /// Adds a node and returns its kubelet's root directory.
@@ -97,31 +113,47 @@ impl Drop for Kubelets {
         self.shared.stopped.store(true, Ordering::Relaxed);
         self.shared.pods.stop();
         self.shared.provisioner.stop();
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
 }
 
-impl Shared {
-    fn run(&self) {
-        let mut beat = Instant::now();
-        while !self.stopped.load(Ordering::Relaxed) {
-            if beat.elapsed() > HEARTBEAT {
-                beat = Instant::now();
-                for node in self.nodes.lock().unwrap().clone() {
-                    self.renew(&node);
-                }
+/// Does something again and again until the kubelets are stopped.
+fn every(pause: Duration, shared: &Arc<Shared>, what: fn(&Shared)) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        let mut last = Instant::now();
+        while !shared.stopped.load(Ordering::Relaxed) {
+            std::thread::sleep(ROUND);
+            if last.elapsed() >= pause {
+                last = Instant::now();
+                what(&shared);
             }
-            self.provisioner.round(&self.api);
-            for pod in self.pods.all() {
-                let node = text(&pod, "/spec/nodeName").to_owned();
-                if self.nodes.lock().unwrap().contains(&node) {
-                    self.tend(&node, &pod);
-                }
-            }
-            std::thread::sleep(Duration::from_millis(100));
         }
+    })
+}
+
+impl Shared {
+    fn beat(&self) {
+        for node in self.nodes.lock().unwrap().clone() {
+            self.renew(&node);
+        }
+    }
+
+    fn tend_all(&self) {
+        let nodes = self.nodes.lock().unwrap().clone();
+        let pods = self.pods.some(|pod| {
+            let waits = text(pod, "/status/phase") == "Pending";
+            nodes.contains(text(pod, "/spec/nodeName")) && (waits || going(pod))
+        });
+        std::thread::scope(|scope| {
+            for hand in 0..HANDS.min(pods.len()) {
+                let own = pods.iter().skip(hand).step_by(HANDS);
+                scope
+                    .spawn(move || own.for_each(|pod| self.tend(text(pod, "/spec/nodeName"), pod)));
+            }
+        });
     }
 
     fn say_ready(&self, node: &str) {
@@ -151,9 +183,9 @@ impl Shared {
     fn tend(&self, node: &str, pod: &Value) {
         let id = uid(pod);
         let held = self.held.lock().unwrap().contains_key(&id);
-        let done = if !pod["metadata"]["deletionTimestamp"].is_null() {
+        let done = if going(pod) {
             self.end(pod, &id)
-        } else if !held && text(pod, "/status/phase") == "Pending" {
+        } else if !held {
             self.begin(node, pod, &id)
         } else {
             Ok(())
@@ -169,6 +201,7 @@ impl Shared {
     fn begin(&self, node: &str, pod: &Value, id: &str) -> Result<(), String> {
         let mut volumes = Vec::new();
         let laid = self.lay_out(node, pod, id, &mut volumes);
+        let laid = laid.and_then(|()| self.run_first(node, pod, id));
         if laid.is_err() {
             for volume in &mut volumes {
                 let _ = volume.take_back();
@@ -210,6 +243,9 @@ impl Shared {
         let namespace = text(pod, "/metadata/namespace");
         let root = self.root.join("nodes").join(node);
         for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+            if volume["emptyDir"].is_object() {
+                container::empty_dir(&root, id, text(volume, "/name"))?;
+            }
             let claim = text(volume, "/persistentVolumeClaim/claimName");
             if claim.is_empty() {
                 continue;
@@ -233,16 +269,28 @@ impl Shared {
         Ok(())
     }
 
-    /// Volumes go first, then the object, as finalizers allow.
+    /// The containers that come before the others.
+    fn run_first(&self, node: &str, pod: &Value, id: &str) -> Result<(), String> {
+        let dir = self.root.join("nodes").join(node).join("pods").join(id);
+        let images = self.images.lock().unwrap().clone();
+        let first = pod["spec"]["initContainers"].as_array();
+        let mut first = first.into_iter().flatten();
+        first.try_for_each(|one| match images.get(text(one, "/image")) {
+            Some(image) => container::run(pod, one, image, &dir),
+            None => Ok(()),
+        })
+    }
+
+    /// Volumes go first, then the object: finalizers may keep it, without its time to end.
     fn end(&self, pod: &Value, id: &str) -> Result<(), String> {
-        let mut held = self.held.lock().unwrap();
-        if let Some(volumes) = held.get_mut(id) {
-            for volume in volumes.iter_mut() {
-                volume.take_back()?;
+        let taken = self.held.lock().unwrap().remove(id);
+        if let Some(mut volumes) = taken {
+            let back = volumes.iter_mut().try_for_each(Volume::take_back);
+            if back.is_err() {
+                self.held.lock().unwrap().insert(id.to_owned(), volumes);
+                return back;
             }
-            held.remove(id);
         }
-        drop(held);
         let node = text(pod, "/spec/nodeName");
         let _ = std::fs::remove_dir_all(self.root.join("nodes").join(node).join("pods").join(id));
         let finished = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
@@ -251,14 +299,15 @@ impl Shared {
             let _ = self
                 .api
                 .merge(&format!("{}/status", pod_path(pod)), &status);
-        } else if pod["metadata"]["finalizers"]
-            .as_array()
-            .is_none_or(Vec::is_empty)
-        {
+        } else if pod["metadata"]["deletionGracePeriodSeconds"] != 0 {
             let _ = self.api.delete(&pod_path(pod), Some(0));
         }
         Ok(())
     }
+}
+
+fn going(pod: &Value) -> bool {
+    !pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";

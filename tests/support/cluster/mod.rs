@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod api;
 mod config;
+mod container;
 mod http;
 pub mod import;
 pub mod install;
@@ -14,11 +15,13 @@ pub mod program;
 mod provisioner;
 mod store;
 mod volume;
+pub mod wire;
 
 use self::api::{Answer, Api};
 use self::janitor::Janitor;
 use self::kubelet::Kubelets;
 use self::plane::Plane;
+use self::wire::Wire;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -99,18 +102,23 @@ impl Cluster {
     /// The API server as a service account sees it: with a token of TokenRequest, bound to a pod of
     /// the same namespace where one is named, and so to that pod's node.
     pub fn account(&self, namespace: &str, name: &str, pod: Option<&str>) -> Api {
-        let api = Api::new(&self.dir, self.kubeconfig(namespace, name, pod));
+        let port = self.plane.lock().unwrap().port();
+        let api = Api::new(&self.dir, self.kubeconfig(namespace, name, pod, port));
         self.janitor.ends(api.process());
         api
     }
 
-    /// A kubeconfig with such a token.
-    fn kubeconfig(&self, namespace: &str, name: &str, pod: Option<&str>) -> PathBuf {
+    /// A kubeconfig with such a token, for the API server at `port`.
+    fn kubeconfig(&self, namespace: &str, name: &str, pod: Option<&str>, port: u16) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let token = self.token(namespace, name, pod);
         let file = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let port = self.plane.lock().unwrap().port();
         config::kubeconfig(&self.dir, port, &file, &token)
+    }
+
+    /// A way to the API server that can be cut.
+    pub fn wire(&self) -> Wire {
+        Wire::to(self.plane.lock().unwrap().port())
     }
 
     fn token(&self, namespace: &str, name: &str, pod: Option<&str>) -> String {

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// Nobody else asks this API server: what a controller may ask of it per second need not be rationed.
+const QPS: &str = "--kube-api-qps=500";
+const BURST: &str = "--kube-api-burst=1000";
+
 /// The four programs of a control plane.
 #[derive(Debug)]
 pub(super) struct Plane {
@@ -46,12 +50,14 @@ impl Plane {
                 "--use-service-account-credentials=true",
                 "--node-monitor-grace-period=20s",
                 "--secure-port=0",
+                QPS,
+                BURST,
             ],
         ));
         plane.scheduler = Some(plane.start_client(
             "kube-scheduler",
             "scheduler",
-            &["--leader-elect=false", "--secure-port=0"],
+            &["--leader-elect=false", "--secure-port=0", QPS, BURST],
         ));
         for process in [
             &plane.etcd,

@@ -30,25 +30,20 @@ impl Provisioner {
 
     /// One round.
     pub(super) fn round(&self, api: &Api) {
-        let volumes = self.volumes.all();
-        let names: Vec<&str> = volumes
-            .iter()
-            .map(|pv| text(pv, "/metadata/name"))
-            .collect();
-        for claim in self.claims.all().iter().filter(|claim| waits(claim)) {
-            let name = volume_name(claim);
-            if !names.contains(&name.as_str()) {
-                self.provision(api, claim, &name);
+        for claim in self.claims.some(waits) {
+            let name = volume_name(&claim);
+            let made = |pv: &Value| text(pv, "/metadata/name") == name;
+            if self.volumes.some(made).is_empty() {
+                self.provision(api, &claim, &name);
             }
         }
-        for volume in &volumes {
-            if text(volume, "/status/phase") == "Released"
-                && text(volume, "/spec/csi/driver") == NAME
-            {
-                let name = text(volume, "/metadata/name");
-                let _ = std::fs::remove_dir_all(self.storage.join(name));
-                let _ = api.delete(&format!("/api/v1/persistentvolumes/{name}"), None);
-            }
+        let released = |volume: &Value| {
+            text(volume, "/status/phase") == "Released" && text(volume, "/spec/csi/driver") == NAME
+        };
+        for volume in self.volumes.some(released) {
+            let name = text(&volume, "/metadata/name");
+            let _ = std::fs::remove_dir_all(self.storage.join(name));
+            let _ = api.delete(&format!("/api/v1/persistentvolumes/{name}"), None);
         }
     }
 

@@ -40,9 +40,14 @@ impl Store {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Every object.
-    pub(super) fn all(&self) -> Vec<Value> {
-        self.objects.lock().unwrap().values().cloned().collect()
+    /// The objects of which this holds.
+    pub(super) fn some(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let objects = self.objects.lock().unwrap();
+        objects
+            .values()
+            .filter(|one| wanted(one))
+            .cloned()
+            .collect()
     }
 
     fn follow(&self, socket: &Path, path: &str) -> std::io::Result<()> {

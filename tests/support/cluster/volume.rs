@@ -55,22 +55,28 @@ impl Volume {
             .args(["--find", "--show"])
             .arg(image))?;
         let device = device.trim_end().to_owned();
+        let dir = root.join("pods").join(pod).join("volumeDevices");
+        let dir = dir.join(format!("kubernetes.io~{plugin}"));
+        std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+        let link = dir.join(name);
+        let mut volume = Self {
+            mounts: Vec::new(),
+            link: Some(link.clone()),
+            device: Some(device.clone()),
+        };
+        if plugin != "csi" {
+            // In-tree volumes are linked to as the node names them.
+            symlink(&device, &link).map_err(|e| e.to_string())?;
+            return Ok(volume);
+        }
         let publish = root
             .join("plugins/kubernetes.io/csi/volumeDevices/publish")
             .join(name);
         std::fs::create_dir_all(&publish).map_err(|e| e.to_string())?;
         let node = publish.join(pod);
         std::fs::write(&node, "").map_err(|e| e.to_string())?;
-        let dir = root.join("pods").join(pod).join("volumeDevices");
-        let dir = dir.join(format!("kubernetes.io~{plugin}"));
-        std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-        let link = dir.join(name);
-        let volume = Self {
-            mounts: vec![node.clone()],
-            link: Some(link.clone()),
-            device: Some(device.clone()),
-        };
         bind(Path::new(&device), &node)?;
+        volume.mounts.push(node.clone());
         symlink(&node, &link).map_err(|e| e.to_string())?;
         Ok(volume)
     }

@@ -51,8 +51,7 @@ fn hands(code: u16) -> (Hands, Sent) {
         stores: Stores::empty(),
         image: "guestfix:test".into(),
         budgets: Mutex::new(HashSet::from(["tenant".to_owned()])),
-        released: Mutex::default(),
-        made: Mutex::default(),
+        lately: Lately::default(),
     };
     (hands, sent)
 }
@@ -130,6 +129,42 @@ async fn what_is_gone_already_is_released_and_what_is_there_already_is_made() {
     assert!(after.is_ok());
     let (after, _) = requests(409, Action::MakeHolder).await;
     assert!(after.is_ok());
+}
+
+#[tokio::test]
+async fn what_the_stores_do_not_show_yet_is_not_done_twice() {
+    let (hands, sent) = hands(200);
+    let conversion = assigned(Mode::Convert);
+    for action in [Action::MakeHolder, Action::ReleaseHolder] {
+        hands
+            .act(&conversion, &all(), action.clone())
+            .await
+            .unwrap();
+        let before = sent.lock().unwrap().len();
+        let again = hands.act(&conversion, &all(), action).await.unwrap();
+        assert!(matches!(again, After::PauseFor(_)));
+        assert_eq!(sent.lock().unwrap().len(), before);
+    }
+    // After a release another holder may have to be made.
+    let before = sent.lock().unwrap().len();
+    let made = hands.act(&conversion, &all(), Action::MakeHolder).await;
+    assert!(matches!(made.unwrap(), After::Pause));
+    assert!(sent.lock().unwrap().len() > before);
+}
+
+#[tokio::test]
+async fn drivers_are_copied_by_the_user_whom_kubevirts_images_belong_to() {
+    let drivers = Some("registry/virtio-container-disk");
+    let pod = holder::pod(&assigned(Mode::Convert), "own", (&[], None), None, drivers);
+    let at = |path: &str| pod.pointer(path).cloned().unwrap_or_default();
+    assert_eq!(at("/spec/initContainers/0/image"), "own");
+    assert_eq!(
+        at("/spec/initContainers/1/image"),
+        "registry/virtio-container-disk"
+    );
+    let context = at("/spec/initContainers/1/securityContext");
+    assert_eq!(context.get("runAsUser"), Some(&json!(107)));
+    assert_eq!(context.get("allowPrivilegeEscalation"), Some(&json!(false)));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod cluster;
 mod ours;
 mod peer;
 mod row;
@@ -78,6 +79,7 @@ fn guest_b(peers: Option<&Row>) -> Vec<Row> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
+        Some("--cluster") => cluster::table(&args[1..]),
         Some("--hive") => tests::hive_bench::table(args.get(1).map(String::as_str)),
         Some("--hive-child") => tests::hive_bench::child(&args[1..]),
         Some("--volumes") => volumes::table(),
