@@ -8,7 +8,6 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod bundle;
 pub mod case;
 pub mod checksum;
 pub mod cli;
@@ -23,6 +22,7 @@ pub mod small;
 pub mod tool;
 pub mod virtio_win;
 pub mod windows;
+pub mod wine;
 
 use std::path::PathBuf;
 

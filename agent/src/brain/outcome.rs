@@ -268,7 +268,7 @@ fn why_not(document: &Value) -> String {
 /// driver for the release are the same to whoever has to provide it.
 fn reason(code: &str) -> String {
     match code {
-        "no-boot-driver" | "no-bundle" => "NoDriverBundle".to_owned(),
+        "no-driver-bundle" | "no-driver" | "no-bundle" => "NoDriverBundle".to_owned(),
         _ => camel(code),
     }
 }

@@ -73,7 +73,7 @@ fn a_conversion_that_is_not_ready_names_what_stands_in_the_way() {
     let mut critical = report("NotReady", false);
     critical["concerns"] = json!([
         {"id": "x", "category": "Information", "message": "i"},
-        {"id": "no-boot-driver", "category": "Critical", "message": "none for w11"},
+        {"id": "no-driver", "category": "Critical", "message": "none for w11"},
     ]);
     let outcome = end(Mode::Convert, 1, &critical);
     assert_eq!(outcome.reason, "NoDriverBundle");

@@ -6,10 +6,10 @@
 //! keeps no capability but what mounting takes, no network, and bounded memory and time.
 #![allow(unsafe_code)]
 
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,12 @@ use crate::error::{Error, Result};
 /// How it mounts. `norecover`: a volume whose log is to be replayed is refused, for only Windows
 /// can replay it. `windows_names`: no name that Windows cannot open is made. `permissions` and
 /// `inherit`: what is made gets the access rights that Windows would give it in that directory,
-/// instead of everything for everybody.
-pub const OPTIONS: &str = "no_detach,norecover,windows_names,permissions,inherit,noatime";
+/// instead of everything for everybody; without a mapping of users `inherit` does nothing
+/// (ntfs-3g(8)), so there is one, which it reads from its standard input.
+pub const OPTIONS: &str = "no_detach,norecover,windows_names,permissions,inherit,noatime,\
+                           usermapping=/proc/self/fd/0";
+/// A pattern for users that nothing here is made as: root is the administrators' group.
+const MAPPING: &str = "::S-1-5-21-3141592653-589793238-462643383-10000\n";
 
 /// How long mounting may take: it reads the whole $LogFile and cluster bitmap.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,6 +60,10 @@ impl Ntfs3g {
         // The table of mounts knows no symlinks.
         let at = &std::fs::canonicalize(at).map_err(started)?;
         let (said, ends) = std::io::pipe().map_err(started)?;
+        // Shorter than what a pipe holds.
+        let (mapping, mut written) = std::io::pipe().map_err(started)?;
+        written.write_all(MAPPING.as_bytes()).map_err(started)?;
+        drop(written);
         let mut command = Command::new(program);
         command
             .args(["-o", OPTIONS])
@@ -63,7 +71,7 @@ impl Ntfs3g {
             .current_dir("/")
             .env_clear()
             .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::null())
+            .stdin(mapping)
             .stdout(ends.try_clone().map_err(started)?)
             .stderr(ends);
         // SAFETY: the mounter has a single thread, so its child may do anything between fork and

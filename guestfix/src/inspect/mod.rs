@@ -10,6 +10,7 @@ pub mod gather;
 mod microsoft;
 mod mounts;
 mod opened;
+pub(crate) mod program;
 pub mod registry;
 mod roots;
 mod state;

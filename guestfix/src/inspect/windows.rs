@@ -32,6 +32,9 @@ pub struct WindowsFacts {
     /// Windows' own name of the time zone, `TimeZoneKeyName`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// The IANA name of that zone, where it has one: `Europe/Berlin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iana_zone: Option<String>,
     /// `RealTimeIsUniversal`: the hardware clock holds UTC.
     pub clock_is_utc: bool,
 }

@@ -37,7 +37,9 @@ pub struct Target {
     pub secure_boot: bool,
     /// A TPM is needed.
     pub tpm: bool,
-    /// The guest keeps its hardware clock in `utc` or `localtime`.
+    /// What the guest takes its hardware clock for: `utc`, or `localtime` with the IANA name of its
+    /// zone behind a blank where that is known, which is what KubeVirt's `clock.timezone` takes:
+    /// `localtime Europe/Berlin`.
     pub clock: String,
 }
 
@@ -56,16 +58,25 @@ impl Target {
             .to_owned(),
             secure_boot: facts.efi.as_ref().is_some_and(|efi| efi.signed),
             tpm: wants_tpm(facts),
-            clock: clock(facts).to_owned(),
+            clock: clock(facts),
         }
     }
 }
 
-/// Windows keeps local time in the hardware clock unless it was told otherwise.
-fn clock(facts: &Facts) -> &'static str {
-    match &facts.windows {
-        Some(windows) if !windows.clock_is_utc => "localtime",
-        _ => "utc",
+/// Windows keeps local time in the hardware clock unless it was told otherwise; in some zones that is
+/// the same.
+fn clock(facts: &Facts) -> String {
+    let local = facts
+        .windows
+        .as_ref()
+        .filter(|windows| !windows.clock_is_utc);
+    let Some(windows) = local else {
+        return "utc".to_owned();
+    };
+    match windows.iana_zone.as_deref() {
+        Some("Etc/UTC") => "utc".to_owned(),
+        Some(zone) => format!("localtime {zone}"),
+        None => "localtime".to_owned(),
     }
 }
 

@@ -285,8 +285,10 @@ fn lacking(
             }
         };
         let message = format!("no driver for {} disks: {why}", bus_name(role));
+        // Both are NoDriverBundle to the agent.
+        let id = picks.map_or("no-driver-bundle", |_| "no-driver");
         out.push(match target.disk_bus == bus(role) {
-            true => Concern::critical("no-boot-driver", message),
+            true => Concern::critical(id, message),
             false => Concern::warning("no-driver-of-other-bus", message),
         });
     }

@@ -4,12 +4,13 @@
 //! `\EFI\BOOT\BOOT<machine>.EFI` (UEFI specification 2.10, section 3.5.1.1). It finds its own
 //! configuration by its own path on the partition, `\EFI\Microsoft\Boot\BCD`, from there too.
 
-use super::{ESP_AT, pe};
+use super::ESP_AT;
 use crate::error::Result;
 use crate::fs::{GuestPath, Tree};
 use crate::inspect::Facts;
 use crate::inspect::efi::{EfiFacts, EfiLoader, LoaderRole};
 use crate::inspect::facts::{Concern, Firmware};
+use crate::inspect::program;
 use crate::plan::{Action, Change, Policy, Proposal, Target};
 use crate::verify::{Check, Finding, Severity};
 
@@ -85,14 +86,15 @@ fn loader(tree: &Tree, path: &str) -> Result<Option<EfiLoader>> {
     };
     let name = path.rsplit('/').next().unwrap_or_default();
     let manager = name.eq_ignore_ascii_case("bootmgfw.efi");
+    let program = program::parse(file.as_mut()).unwrap_or_default();
     Ok(Some(EfiLoader {
         path: path.to_owned(),
         role: match manager {
             true => LoaderRole::WindowsBootManager,
             false => LoaderRole::Other,
         },
-        arch: pe::machine(file.as_mut()).unwrap_or("unknown").to_owned(),
-        signed: pe::is_signed(file.as_mut()),
+        arch: program.arch.unwrap_or("unknown").to_owned(),
+        signed: program.signed,
         size: meta.len,
     }))
 }

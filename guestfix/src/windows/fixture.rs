@@ -2,11 +2,17 @@
 //! A small Windows for this room's unit tests, in memory.
 
 use crate::fs::{MemoryFs, Tree};
-use crate::hive::Hive;
 use crate::hive::script::{self, Edit};
+use crate::hive::{Hive, ValueType};
 use crate::inspect::Facts;
 use crate::inspect::Recognise;
 use crate::inspect::facts::{Firmware, Guest, Sources, VmwareFacts};
+pub(crate) use crate::inspect::program::sample as program;
+
+/// The suites' synthetic registries.
+#[allow(unreachable_pub, dead_code)]
+#[path = "../../../tests/support/windows/release.rs"]
+pub(crate) mod release;
 
 /// A hive made of a script.
 pub(crate) fn hive(edits: &[Edit]) -> Vec<u8> {
@@ -56,17 +62,6 @@ pub(crate) fn software() -> Vec<Edit> {
         Edit::text(key, "SystemRoot", "C:\\Windows"),
         Edit::dword(key, "UBR", 1339),
     ]
-}
-
-/// A program that is nothing but its head.
-pub(crate) fn program(machine: u16) -> Vec<u8> {
-    let mut out = vec![0; 0x80];
-    out[..2].copy_from_slice(b"MZ");
-    out[0x3c] = 0x80;
-    out.extend(b"PE\0\0");
-    out.extend(machine.to_le_bytes());
-    out.resize(512, 0);
-    out
 }
 
 /// A volume with these hives, and the programs of a 64-bit Windows.

@@ -18,12 +18,14 @@ pub mod firstboot;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod gather;
+#[cfg(test)]
+mod golden_tests;
 pub mod health;
 mod naming;
 pub mod network;
-mod pe;
 pub mod release;
 pub mod san_policy;
+pub mod shadow_copies;
 pub mod staging;
 mod storage;
 #[cfg(test)]
@@ -31,6 +33,8 @@ mod storage_tests;
 pub mod time_zone;
 pub mod vmware_tools;
 #[cfg(test)]
+#[allow(unreachable_pub)]
+#[path = "../../../tests/support/wine.rs"]
 mod wine;
 #[cfg(test)]
 mod world;
@@ -62,6 +66,7 @@ const GATHER: &[fn(&mut Gatherer<'_>) -> Result<()>] = &[
     vmware_tools::gather,
     network::gather,
     san_policy::gather,
+    shadow_copies::gather,
     time_zone::gather,
     firstboot::gather,
 ];
@@ -77,6 +82,7 @@ const PROPOSE: &[fn(&Facts, &Target, &Policy) -> Proposal] = &[
     vmware_tools::propose,
     network::propose,
     san_policy::propose,
+    shadow_copies::propose,
     time_zone::propose,
     firstboot::propose,
 ];
@@ -92,6 +98,7 @@ const CHECKS: &[&[Check]] = &[
     vmware_tools::CHECKS,
     network::CHECKS,
     san_policy::CHECKS,
+    shadow_copies::CHECKS,
     time_zone::CHECKS,
     firstboot::CHECKS,
 ];

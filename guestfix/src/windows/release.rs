@@ -3,11 +3,12 @@
 //! booted, names and clock.
 
 use super::gather::Gatherer;
-use super::pe;
+use super::time_zone;
 use crate::error::Result;
 use crate::fs::{FileType, GuestPath, Tree};
 use crate::inspect::Facts;
 use crate::inspect::facts::{Concern, Firmware, Guest};
+use crate::inspect::program;
 use crate::inspect::registry::Registry;
 use crate::inspect::windows::WindowsFacts;
 use crate::plan::{Policy, Proposal, Target};
@@ -56,10 +57,10 @@ pub fn title(tree: &Tree) -> Result<String> {
 }
 
 fn arch(tree: &Tree, root: &str) -> Result<Option<&'static str>> {
-    for program in PROGRAMS {
-        let path = GuestPath::new(format!("{root}/{program}"));
+    for name in PROGRAMS {
+        let path = GuestPath::new(format!("{root}/{name}"));
         if let Some(mut file) = tree.open(&path)?
-            && let Some(machine) = pe::machine(file.as_mut())
+            && let Some(machine) = program::parse(file.as_mut()).and_then(|program| program.arch)
         {
             return Ok(Some(machine));
         }
@@ -146,6 +147,9 @@ fn windows(registry: &Registry, system_root: &str) -> WindowsFacts {
         .unwrap_or_default();
     let zone = format!("{set}\\Control\\TimeZoneInformation");
     let major = number("CurrentMajorVersionNumber").zip(number("CurrentMinorVersionNumber"));
+    let time_zone = registry
+        .text("SYSTEM", &zone, "TimeZoneKeyName")
+        .filter(|name| !name.is_empty());
     let build = text("CurrentBuildNumber").or_else(|| text("CurrentBuild"));
     WindowsFacts {
         system_root: system_root.to_owned(),
@@ -169,9 +173,11 @@ fn windows(registry: &Registry, system_root: &str) -> WindowsFacts {
             .unwrap_or_default(),
         service_pack: text("CSDVersion").unwrap_or_default(),
         control_sets,
-        time_zone: registry
-            .text("SYSTEM", &zone, "TimeZoneKeyName")
-            .filter(|name| !name.is_empty()),
+        iana_zone: time_zone
+            .as_deref()
+            .and_then(time_zone::parse)
+            .map(str::to_owned),
+        time_zone,
         clock_is_utc: is_universal(registry, &zone),
     }
 }

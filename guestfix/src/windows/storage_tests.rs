@@ -159,7 +159,7 @@ fn a_driver_that_the_guest_brought_is_kept_and_armed() {
     let proposal = world.propose(&Policy::default());
     let ids: Vec<&str> = proposal.concerns.iter().map(|c| c.id.as_str()).collect();
     assert!(
-        ids.contains(&"no-driver-of-other-bus") && !ids.contains(&"no-boot-driver"),
+        ids.contains(&"no-driver-of-other-bus") && !ids.contains(&"no-driver-bundle"),
         "{ids:?}"
     );
     let world = world.apply(&proposal.changes);
@@ -201,7 +201,7 @@ fn without_a_bundle_the_guest_is_not_ready() {
     let critical = proposal
         .concerns
         .iter()
-        .find(|c| c.id == "no-boot-driver")
+        .find(|c| c.id == "no-driver-bundle")
         .unwrap();
     assert!(
         critical.message.contains("--drivers"),

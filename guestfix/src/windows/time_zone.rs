@@ -173,7 +173,7 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
         return out;
     };
     let zone = windows.time_zone.as_deref().unwrap_or("unknown");
-    out.concerns.push(match parse(zone) {
+    out.concerns.push(match windows.iana_zone.as_deref() {
         Some("Etc/UTC") => return out,
         Some(iana) => Concern::information(
             "clock-is-local-time",
@@ -207,6 +207,35 @@ mod tests {
         assert_eq!(parse("w. europe standard time"), Some("Europe/Berlin"));
         assert_eq!(parse("Eastern Standard Time"), Some("America/New_York"));
         assert_eq!(parse("@tzres.dll,-112"), None);
+    }
+
+    #[test]
+    fn the_target_s_clock_says_local_time_with_its_zone_or_utc() {
+        use super::super::fixture::{gathered, software, system, volume};
+        use crate::hive::script::Edit;
+        let key = format!("ControlSet001\\{KEY}");
+        for (zone, universal, want) in [
+            ("W. Europe Standard Time", 0, "localtime Europe/Berlin"),
+            ("W. Europe Standard Time", 1, "utc"),
+            ("UTC", 0, "utc"),
+            ("Nowhere Standard Time", 0, "localtime"),
+        ] {
+            let own = [
+                Edit::text(&*key, "TimeZoneKeyName", zone),
+                Edit::dword(&*key, "RealTimeIsUniversal", universal),
+            ];
+            let facts = gathered(volume(&[&system()[..], &own].concat(), &software()));
+            let target = Target::recommend(&facts, crate::plan::Bus::Virtio);
+            assert_eq!(target.clock, want, "{zone}");
+        }
+    }
+
+    #[test]
+    fn a_real_guest_s_zone_is_told() {
+        use super::super::world::World;
+        let Some(world) = World::win7() else { return };
+        let target = Target::recommend(&world.facts(), crate::plan::Bus::Virtio);
+        assert_eq!(target.clock, "localtime America/New_York");
     }
 
     #[test]

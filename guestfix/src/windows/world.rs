@@ -9,7 +9,7 @@ use drivers::{
     SignatureCheck, Text, Vouch,
 };
 
-use super::fixture;
+use super::fixture::{self, release};
 use crate::digest::sha256_hex;
 use crate::fs::MemoryFs;
 use crate::hive::script::{self, Edit};
@@ -55,7 +55,8 @@ impl World {
     pub(crate) fn win10() -> Option<Self> {
         let mut world = Self::default();
         world.hive("SYSTEM", real("win10-uefi-vmware/SYSTEM")?);
-        world.hive("SOFTWARE", fixture::hive(&client("19044")));
+        let software = release::named("w10/amd64").software();
+        world.hive("SOFTWARE", fixture::hive(&software));
         world.program(0x8664);
         world.drivers_of(&["storahci", "stornvme", "atapi", "intelide", "pciide"]);
         Some(world)
@@ -67,6 +68,16 @@ impl World {
         world.hive("SYSTEM", fixture::hive(system));
         world.hive("SOFTWARE", fixture::hive(software));
         world.program(0x8664);
+        world
+    }
+
+    /// A synthetic guest of a release.
+    pub(crate) fn release(release: &release::Release) -> Self {
+        let mut world = Self::default();
+        world.hive("SYSTEM", fixture::hive(&release.system()));
+        world.hive("SOFTWARE", fixture::hive(&release.software()));
+        world.program(release.machine());
+        world.drivers_of(release.disk_services());
         world
     }
 
@@ -159,25 +170,6 @@ impl World {
         let path = path.to_lowercase();
         self.files.retain(|have, _| have.to_lowercase() != path);
     }
-}
-
-fn client(build: &str) -> Vec<Edit> {
-    let key = "Microsoft\\Windows NT\\CurrentVersion";
-    vec![
-        Edit::text(key, "ProductName", "Windows 10 Pro"),
-        Edit::text(key, "CurrentVersion", "6.3"),
-        Edit::dword(key, "CurrentMajorVersionNumber", 10),
-        Edit::dword(key, "CurrentMinorVersionNumber", 0),
-        Edit::text(key, "CurrentBuildNumber", build),
-        Edit::text(key, "EditionID", "Professional"),
-        Edit::text(key, "InstallationType", "Client"),
-        Edit::text(key, "SystemRoot", "C:\\Windows"),
-        Edit::expand(
-            "Microsoft\\Windows\\CurrentVersion",
-            "DevicePath",
-            "%SystemRoot%\\inf",
-        ),
-    ]
 }
 
 /// A KubeVirt VM.

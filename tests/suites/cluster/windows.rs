@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use tests::cluster::Cluster;
 use tests::cluster::import::Import;
 use tests::digest::sha256_of_file;
-use tests::virtio_win::{Names, iso};
-use tests::windows::{SERVER_2019, Windows};
+use tests::virtio_win::{Infs, Names, iso, tree};
+use tests::windows::{Windows, named};
 
 const DRIVER_IMAGE: &str = "registry.test/virtio-container-disk:1";
 
@@ -20,7 +20,7 @@ const DRIVER_IMAGE: &str = "registry.test/virtio-container-disk:1";
 fn profiles(cluster: &Cluster) {
     static ONE: OnceLock<()> = OnceLock::new();
     ONE.get_or_init(|| {
-        let bundle = tests::bundle::make(&made(cluster, "bundle"));
+        let bundle = tree(Infs::Own);
         let image = made(cluster, "image");
         // For nobody but KubeVirt's own user, as its documentation makes them.
         let disk = made(cluster, "image/disk").join("virtio-win.iso");
@@ -71,7 +71,7 @@ fn ready_with(profile: &str) {
     let cluster = at_work();
     profiles(cluster);
     let dir = tempfile::tempdir().unwrap();
-    let image = Windows::efi(SERVER_2019).build(dir.path(), |_| {});
+    let image = Windows::efi(named("2k19/amd64")).build(dir.path(), |_| {});
     let space = cluster.namespace("windows");
     let (vm, import) = begin(cluster, &space, &image, profile);
     let done = ends_ready(cluster, &space);
@@ -114,7 +114,7 @@ fn stays(image: &Path, profile: &str, expected: &str) -> Value {
 #[test]
 fn without_drivers_for_the_release_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let image = Windows::bios(SERVER_2019).build(dir.path(), |_| {});
+    let image = Windows::bios(named("2k19/amd64")).build(dir.path(), |_| {});
     stays(&image, "default", "NoDriverBundle");
     stays(&image, "lacking", "NoDriverBundle");
 }
@@ -122,7 +122,7 @@ fn without_drivers_for_the_release_nothing_is_written() {
 #[test]
 fn a_hibernated_guest_is_named_so_and_its_machine_is_not_started() {
     let dir = tempfile::tempdir().unwrap();
-    let image = Windows::bios(SERVER_2019).build(dir.path(), |top| {
+    let image = Windows::bios(named("2k19/amd64")).build(dir.path(), |top| {
         let mut suspended = vec![0; 8192];
         suspended[..4].copy_from_slice(b"HIBR");
         std::fs::write(top.join("hiberfil.sys"), suspended).unwrap();

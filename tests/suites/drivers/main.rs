@@ -12,3 +12,4 @@ mod command;
 mod damaged;
 mod images;
 mod picks;
+mod wine;

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tests::case::Case;
-use tests::windows::{I386, SERVER_2019, WINDOWS_7, Windows};
+use tests::windows::{Windows, named};
 
 #[test]
 fn a_guest_that_starts_by_bios_is_known_by_its_registry() {
-    let case = Case::windows(&Windows::bios(SERVER_2019), |_| {});
+    let case = Case::windows(&Windows::bios(named("2k19/amd64")), |_| {});
     let facts = case.unharmed("inspect", &[], 0);
     assert_eq!(facts["guest"]["family"], "windows");
     assert_eq!(
@@ -27,7 +27,7 @@ fn a_guest_that_starts_by_bios_is_known_by_its_registry() {
 
 #[test]
 fn a_guest_that_starts_by_uefi_has_its_esp_read() {
-    let case = Case::windows(&Windows::efi(SERVER_2019), |_| {});
+    let case = Case::windows(&Windows::efi(named("2k19/amd64")), |_| {});
     let facts = case.unharmed("inspect", &[], 0);
     assert_eq!(facts["firmware"], "efi");
     assert_eq!(facts["root"], "disk0p3");
@@ -45,7 +45,7 @@ fn a_guest_that_starts_by_uefi_has_its_esp_read() {
 
 #[test]
 fn a_32_bit_guest_is_told_by_its_programs() {
-    let case = Case::windows(&Windows::bios(WINDOWS_7).on(I386), |_| {});
+    let case = Case::windows(&Windows::bios(named("w7/x86")), |_| {});
     let facts = case.unharmed("inspect", &[], 0);
     assert_eq!(facts["guest"]["arch"], "i386");
     assert_eq!(facts["windows"]["nt_version"], "6.1");
@@ -53,7 +53,7 @@ fn a_32_bit_guest_is_told_by_its_programs() {
 
 #[test]
 fn names_in_another_case_and_short_names_are_found() {
-    let case = Case::windows(&Windows::bios(SERVER_2019), |top| {
+    let case = Case::windows(&Windows::bios(named("2k19/amd64")), |top| {
         rename(
             top,
             "Windows/System32/config/SYSTEM",
@@ -75,7 +75,7 @@ fn rename(top: &Path, from: &str, to: &str) {
 
 #[test]
 fn hives_behind_a_junction_and_in_compressed_files_are_read() {
-    let case = Case::windows(&Windows::bios(SERVER_2019), |top| {
+    let case = Case::windows(&Windows::bios(named("2k19/amd64")), |top| {
         // FILE_ATTRIBUTE_COMPRESSED: what is made there from now on is compressed.
         let config = top.join("Windows/System32/config");
         attribute(&config, "system.ntfs_attrib_be", "0x00000810");

@@ -9,6 +9,8 @@
 )]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bad_input;
 mod converting;
 mod inspecting;
+mod peer;
 mod refused;

@@ -2,10 +2,11 @@
 //! Windows guests that are not converted, and why: each is left as it was.
 use std::fs;
 use tests::case::{Case, concerns};
-use tests::windows::{CONFIG, SERVER_2019, Windows, poke};
+use tests::virtio_win::{self, Infs};
+use tests::windows::{CONFIG, Windows, named, poke};
 
 fn case(edit: impl FnOnce(&std::path::Path)) -> Case {
-    Case::windows(&Windows::bios(SERVER_2019), edit)
+    Case::windows(&Windows::bios(named("2k19/amd64")), edit)
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_corrupt_hive_is_refused_by_its_name() {
 #[test]
 fn two_systems_on_one_disk_must_be_chosen_between() {
     let case = case(|_| {});
-    let other = Windows::bios(SERVER_2019).build(&case.dir().join_made("second"), |_| {});
+    let other = Windows::bios(named("2k19/amd64")).build(&case.dir().join_made("second"), |_| {});
     let state = case.dir().join("state");
     let cli = tests::cli::Cli::new("inspect", &[case.disk(), &other], &state);
     let error = cli.run().expect(3);
@@ -124,7 +125,7 @@ impl JoinMade for std::path::Path {
 
 #[test]
 fn a_full_volume_is_refused_with_nothing_half_done() {
-    let case = Case::windows(&Windows::bios(SERVER_2019).sized(48), |top| {
+    let case = Case::windows(&Windows::bios(named("2k19/amd64")).sized(48), |top| {
         let mut filler = fs::File::create(top.join("filler")).unwrap();
         let mut part = vec![7; 1 << 20];
         while !part.is_empty() {
@@ -133,8 +134,8 @@ fn a_full_volume_is_refused_with_nothing_half_done() {
             }
         }
     });
-    let bundle = tests::bundle::make(case.dir());
+    let bundle = virtio_win::tree(Infs::Own);
     let cli = case.verb("convert").arg("--drivers").arg(bundle);
-    let error = case.unharmed_by(cli.args(["--allow-unsigned-drivers", "--commit-anyway"]), 3);
+    let error = case.unharmed_by(cli, 3);
     assert_eq!(error["code"], "guest-full", "{error}");
 }

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The head of an EFI program: which machine it is for, whether it is signed, what it calls
-//! itself, and the sections of a unified kernel image (Microsoft PE Format; SBAT.md of
+//! What an EFI program calls itself, and the sections of a unified kernel image (SBAT.md of
 //! <https://github.com/rhboot/shim>;
 //! <https://uapi-group.org/specifications/specs/unified_kernel_image/>).
 
-use std::io::SeekFrom;
-
 use crate::fs::ReadSeek;
-use crate::volume::field::{le16, le32};
+use crate::inspect::program;
 
-/// Bytes of headers looked at: the section table of every known loader ends well before.
-const HEAD: usize = 4096;
 /// Bytes of `.sbat` looked at.
 const SBAT: u64 = 4096;
-const MAX_SECTIONS: usize = 96;
 /// Bytes of a section of text looked at.
 const MAX_SECTION_TEXT: u64 = 64 << 10;
 
@@ -47,76 +41,25 @@ impl Program {
 /// A section of text (`.cmdline`, `.uname`, `.osrel`), zeros and blanks at its end cut off.
 pub(super) fn text(file: &mut dyn ReadSeek, program: &Program, name: &str) -> Option<String> {
     let (at, len) = program.section(name)?;
-    let bytes = part(file, at, len.min(MAX_SECTION_TEXT))?;
+    let bytes = program::part(file, at, len.min(MAX_SECTION_TEXT))?;
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
 /// Reads a program's head; `None` when it is none, or cannot be read.
 pub(super) fn parse(file: &mut dyn ReadSeek) -> Option<Program> {
-    let head = part(file, 0, HEAD as u64)?;
-    if head.get(..2)? != b"MZ" {
-        return None;
-    }
-    let pe = usize::try_from(le32(&head, 0x3c)?).ok()?;
-    let coff = head.get(pe..)?;
-    if coff.get(..4)? != b"PE\0\0" {
-        return None;
-    }
-    let optional = coff.get(24..)?;
-    let directories = match le16(optional, 0)? {
-        0x10b => 96_usize,
-        0x20b => 112,
-        _ => return None,
-    };
-    // The fifth directory is the certificate table: offset and size in the file.
-    let certificates = optional.get(directories.checked_add(32)?..)?;
-    let sections = optional.get(usize::from(le16(coff, 20)?)..)?;
-    let count = usize::from(le16(coff, 6)?).min(MAX_SECTIONS);
-    let sections = sections.chunks_exact(40).take(count).filter_map(section);
+    let head = program::parse(file)?;
     let mut program = Program {
-        arch: arch(le16(coff, 4)?),
-        signed: le32(certificates, 4)? > 0,
+        arch: head.arch,
+        signed: head.signed,
         components: Vec::new(),
-        sections: sections.collect(),
+        sections: head.sections,
     };
     if let Some((place, len)) = program.section(".sbat") {
-        let text = part(file, place, len.min(SBAT));
+        let text = program::part(file, place, len.min(SBAT));
         program.components = components(&text.unwrap_or_default());
     }
     Some(program)
-}
-
-/// Name, offset and bytes; the bytes in memory, where the file pads them, and else those in the file.
-fn section(header: &[u8]) -> Option<(String, u64, u64)> {
-    let name = header.get(..8)?.split(|byte| *byte == 0).next()?;
-    let (memory, file) = (le32(header, 8)?, le32(header, 16)?);
-    let len = match (memory, file) {
-        (0, file) => file,
-        (memory, 0) => memory,
-        (memory, file) => memory.min(file),
-    };
-    let name = String::from_utf8_lossy(name).into_owned();
-    Some((name, u64::from(le32(header, 20)?), u64::from(len)))
-}
-
-fn part(file: &mut dyn ReadSeek, at: u64, len: u64) -> Option<Vec<u8>> {
-    use std::io::Read;
-    file.seek(SeekFrom::Start(at)).ok()?;
-    let mut bytes = Vec::new();
-    file.take(len).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
-fn arch(machine: u16) -> Option<&'static str> {
-    match machine {
-        0x14c => Some("i386"),
-        0x8664 => Some("x86_64"),
-        0xaa64 => Some("aarch64"),
-        0x5064 => Some("riscv64"),
-        0x6264 => Some("loongarch64"),
-        _ => None,
-    }
 }
 
 /// Lines of comma-separated values, the component's name first.

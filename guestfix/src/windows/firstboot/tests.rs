@@ -85,12 +85,12 @@ fn a_script_that_windows_would_not_run_is_refused_beforehand() {
 
 const DONE: &str = "guestfix/state/done";
 
-fn prepared() -> Option<super::super::wine::Wine> {
+fn prepared(build: u32) -> Option<super::super::wine::Wine> {
     let wine = super::super::wine::Wine::start()?;
     wine.write("Drivers/VirtIO", "viostor.inf", "");
     wine.write("guestfix/scripts", "001-a.cmd", "echo one\r\nexit /b 3\r\n");
     wine.write("guestfix/scripts", "002-b.cmd", "echo two\r\n");
-    wine.write("guestfix", RUNNER, &super::script::text(17763, SERVICE));
+    wine.write("guestfix", RUNNER, &super::script::text(build, SERVICE));
     let key = format!("HKLM\\System\\CurrentControlSet\\Services\\{SERVICE}");
     wine.run(&[
         "reg",
@@ -118,10 +118,18 @@ fn boot(wine: &super::super::wine::Wine, maker: &str) {
 
 #[test]
 fn under_wine_every_step_is_done_once_and_what_is_not_needed_any_more_goes() {
-    let Some(wine) = prepared() else { return };
-    boot(&wine, "KubeVirt");
+    // Each side of every release that the script tells apart.
+    for build in [2600, 7601, 17763, 26100] {
+        let Some(wine) = prepared(build) else { return };
+        boot(&wine, "KubeVirt");
+        goes_through(&wine, build);
+    }
+}
+
+fn goes_through(wine: &super::super::wine::Wine, build: u32) {
     let log = wine.read("guestfix/firstboot.log").unwrap();
     let said = |line: &str| log.lines().filter(|have| have.ends_with(line)).count();
+    assert!(log.contains("pnputil viostor.inf"), "{build}: {log}");
     // There is no pnputil: that step fails, and it alone.
     assert_eq!(
         wine.read("guestfix/state/drivers").unwrap().trim(),
@@ -146,7 +154,7 @@ fn under_wine_every_step_is_done_once_and_what_is_not_needed_any_more_goes() {
 
 #[test]
 fn under_wine_a_fourth_start_gives_up_and_an_old_machine_is_left_alone() {
-    let Some(wine) = prepared() else { return };
+    let Some(wine) = prepared(17763) else { return };
     boot(&wine, "VMware");
     assert!(
         wine.read("guestfix/firstboot.log")

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::entries::{SOFTWARE, SYSTEM};
+use super::ipv6::{self, Route};
 use crate::inspect::Facts;
 use crate::inspect::facts::NicFacts;
 use crate::inspect::registry::{KeyFacts, Registry};
@@ -17,8 +18,6 @@ pub(super) const SETUP: &str = "Control\\NetworkSetup2\\Interfaces";
 pub(super) const TCPIP: &str = "Services\\Tcpip\\Parameters\\Interfaces";
 pub(super) const TCPIP6: &str = "Services\\Tcpip6\\Parameters\\Interfaces";
 pub(super) const NETBT: &str = "Services\\NetBT\\Parameters\\Interfaces";
-/// Fixed addresses of IPv6, by names of 8 bytes of the card's number and 16 of the address.
-pub(super) const NSI: &str = "Control\\Nsi\\{eb004a01-9b1a-11d4-9123-0050047759bc}\\10";
 /// Where older versions of VMware Tools note which card has which hardware address.
 pub(super) const TOOLS: &str = "VMware, Inc.\\VMware Tools\\VMUpgradeHelper\\Adapters";
 /// `NCF_PHYSICAL`: <https://learn.microsoft.com/windows-hardware/drivers/network/specifying-network-component-characteristics>.
@@ -37,6 +36,8 @@ pub(super) struct Settings {
     pub(super) addresses: Vec<Address>,
     /// Gateways with their metrics, 0 for one that Windows chooses.
     pub(super) gateways: Vec<(IpAddr, u32)>,
+    /// Routes of IPv6, the default one among them.
+    pub(super) routes: Vec<Route>,
     pub(super) dns: Vec<IpAddr>,
     pub(super) suffix: String,
     /// The interface's own metric, where one is set.
@@ -60,6 +61,8 @@ pub(super) struct Card {
     pub(super) settings: Settings,
     /// Windows saw it leave.
     pub(super) ghost: bool,
+    /// `NetLuidIndex`: its number in Windows' own tables.
+    pub(super) number: Option<u32>,
     /// Fixed addresses of IPv6 whose prefix is not known.
     pub(super) unread: Vec<Ipv6Addr>,
 }
@@ -112,10 +115,16 @@ fn card(
         .or_else(|| macs.get(&guid.to_lowercase()).cloned())
         .or_else(|| of_instance(&instance));
     let number = key.value("NetLuidIndex").and_then(|value| value.dword());
+    let fixed = number.map(|number| ipv6::parse(registry, set, number));
+    let fixed = fixed.unwrap_or_default();
+    let mut settings = settings(registry, set, &guid);
+    settings.addresses.extend(fixed.addresses);
+    settings.routes = fixed.routes;
     Some(Card {
-        settings: settings(registry, set, &guid),
+        settings,
         ghost: ghost(registry, set, &instance),
-        unread: number.map_or_else(Vec::new, |number| fixed6(registry, set, number)),
+        number,
+        unread: fixed.unread,
         guid,
         name,
         instance,
@@ -261,21 +270,6 @@ pub(super) fn mask(prefix: u8) -> Ipv4Addr {
         .checked_shl(32_u32.saturating_sub(u32::from(prefix)))
         .unwrap_or(0);
     Ipv4Addr::from(bits)
-}
-
-/// Fixed addresses of IPv6 of the card with this number.
-fn fixed6(registry: &Registry, set: &str, number: u32) -> Vec<Ipv6Addr> {
-    let Some(key) = registry.key(SYSTEM, &format!("{set}\\{NSI}")) else {
-        return Vec::new();
-    };
-    // NET_LUID: 24 bits reserved, 24 of the number, 16 of the type, of which 6 is Ethernet.
-    let [a, b, c, _] = number.to_le_bytes();
-    let luid = format!("000000{a:02x}{b:02x}{c:02x}0600");
-    let addresses = key.values.keys().filter_map(|name| {
-        let hex = name.strip_prefix(&luid).filter(|hex| hex.len() == 32)?;
-        u128::from_str_radix(hex, 16).ok().map(Ipv6Addr::from)
-    });
-    addresses.filter(|ip| !ip.is_unicast_link_local()).collect()
 }
 
 impl Card {

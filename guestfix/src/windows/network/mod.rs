@@ -18,6 +18,7 @@ use crate::verify::{Check, Finding, Severity};
 use crate::vm::Format;
 
 mod cards;
+mod ipv6;
 mod script;
 
 use cards::{Address, Card, Settings};
@@ -150,6 +151,7 @@ fn given(fixed: &crate::plan::addressing::Static, old: &Settings) -> Settings {
             prefix: fixed.prefix,
         }],
         gateways: fixed.gateway.iter().map(|ip| (*ip, 0)).collect(),
+        routes: Vec::new(),
         dns: if fixed.dns.is_empty() {
             old.dns.clone()
         } else {
@@ -220,7 +222,7 @@ fn unread(card: &Card) -> Option<Concern> {
     (!list.is_empty()).then(|| {
         Concern::warning(
             "ipv6-address-left",
-            format!("\"{}\" has the fixed IPv6 addresses {}, whose prefix lengths Windows keeps in a form that is not read: give them with --ip {mac}=ADDRESS/PREFIX or set them after the first boot", card.name, list.join(", ")),
+            format!("\"{}\" has the fixed IPv6 addresses {}, kept in a form that no known Windows writes: give them with --ip {mac}=ADDRESS/PREFIX or set them after the first boot", card.name, list.join(", ")),
         )
     })
 }
@@ -244,6 +246,11 @@ fn neutral(facts: &Facts, set: &str, card: &Card) -> Vec<Edit> {
         out.extend(there.map(|name| Edit::unset(&*key, name)));
         out.push(Edit::dword(&*key, "EnableDHCP", 1));
     }
+    out.extend(
+        card.number
+            .map(|number| ipv6::neutral(registry, set, number))
+            .unwrap_or_default(),
+    );
     for key in [&key, &key6] {
         let servers = registry.text(SYSTEM, key, "NameServer");
         if servers.is_some_and(|servers| !servers.is_empty()) {
@@ -319,7 +326,9 @@ pub fn gather(gather: &mut Gatherer<'_>) -> Result<()> {
     gather.in_control_sets(cards::TCPIP, 1)?;
     gather.in_control_sets(cards::TCPIP6, 1)?;
     gather.in_control_sets(cards::NETBT, 1)?;
-    gather.in_control_sets(cards::NSI, 0)?;
+    for table in ipv6::TABLES {
+        gather.in_control_sets(table, 0)?;
+    }
     gather.subtree(super::entries::SOFTWARE, cards::TOOLS, 1)?;
     for set in gather.control_sets().to_vec() {
         let class = format!("{set}\\{}", cards::CLASS);

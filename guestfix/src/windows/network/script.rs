@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::cards::{Settings, mask};
+use super::ipv6::Route;
 
 /// One new card and what it is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -177,6 +178,7 @@ fn commands(settings: &Settings) -> Vec<String> {
     for (ip, metric) in gateways6 {
         out.push(format!("call :do interface ipv6 add route prefix=::/0 interface=%GF_IF% nexthop={ip} metric={metric} store=persistent"));
     }
+    out.extend(settings.routes.iter().map(route));
     out.extend(dns(&settings.dns));
     if let Some(metric) = settings.metric {
         out.push(format!(
@@ -189,6 +191,20 @@ fn commands(settings: &Settings) -> Vec<String> {
         ));
     }
     out
+}
+
+fn route(route: &Route) -> String {
+    let hop = match route.via.is_unspecified() {
+        true => String::new(),
+        false => format!(" nexthop={}", route.via),
+    };
+    let metric = route.metric.map(|metric| format!(" metric={metric}"));
+    format!(
+        "call :do interface ipv6 add route prefix={}/{} interface=%GF_IF%{hop}{} store=persistent",
+        route.to,
+        route.prefix,
+        metric.unwrap_or_default()
+    )
 }
 
 fn dns(servers: &[IpAddr]) -> Vec<String> {
@@ -229,6 +245,12 @@ mod tests {
                     ("192.0.2.1".parse().unwrap(), 0),
                     ("2001:db8::1".parse().unwrap(), 5),
                 ],
+                routes: vec![Route {
+                    to: "2001:db8:7::".parse().unwrap(),
+                    prefix: 48,
+                    via: "2001:db8::2".parse().unwrap(),
+                    metric: None,
+                }],
                 dns: vec!["192.0.2.53".parse().unwrap(), "192.0.2.54".parse().unwrap()],
                 suffix: "corp.example".into(),
                 metric: Some(20),
@@ -248,6 +270,7 @@ mod tests {
             "call :do interface ipv4 add address name=%GF_IF% address=192.0.2.11 mask=255.255.255.0",
             "call :do interface ipv6 add address interface=%GF_IF% address=2001:db8::5/64 store=persistent",
             "call :do interface ipv6 add route prefix=::/0 interface=%GF_IF% nexthop=2001:db8::1 metric=5 store=persistent",
+            "call :do interface ipv6 add route prefix=2001:db8:7::/48 interface=%GF_IF% nexthop=2001:db8::2 store=persistent",
             "call :dns ipv4 set 1 192.0.2.53",
             "call :dns ipv4 add 2 192.0.2.54",
             "call :do interface ipv4 set interface interface=%GF_IF% metric=20",

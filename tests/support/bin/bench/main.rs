@@ -13,6 +13,7 @@ mod ours;
 mod peer;
 mod row;
 mod volumes;
+mod windows;
 
 use tests::guest::Guest;
 
@@ -85,21 +86,28 @@ fn main() {
         Some("--volumes") => volumes::table(),
         Some("--volume") => volumes::child(&args[1], &args[2]),
         Some("--hive-make") => tests::hive_bench::make(&args[1]),
+        Some("--windows") => row::print(&windows::rows(RUNS, peers().as_ref())),
         _ => guests(),
     }
 }
 
-fn guests() {
-    let mut start = None;
-    if std::env::args().any(|arg| arg == "--peers") {
-        if peer::installed() {
-            start = Some(peer::appliance_start());
-        } else {
-            println!("virt-v2v-in-place is not installed: no peer in this table.\n");
-        }
+/// With `--peers`, where they are installed: how long the peer's appliance takes to start.
+fn peers() -> Option<Row> {
+    if !std::env::args().any(|arg| arg == "--peers") {
+        return None;
     }
+    if !tests::windows::peer::is_installed() {
+        println!("virt-v2v-in-place is not installed: no peer in this table.\n");
+        return None;
+    }
+    Some(peer::appliance_start())
+}
+
+fn guests() {
+    let start = peers();
     let mut rows = guest_a(start.as_ref());
     rows.extend(guest_b(start.as_ref()));
+    rows.extend(windows::rows(RUNS, start.as_ref()));
     rows.extend(start);
     row::print(&rows);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! guestfix itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -26,14 +26,22 @@ pub fn guestfix(args: &[&str]) -> (f64, serde_json::Value) {
 
 /// The verb on a fresh copy each time; the copy may be grown to a sparse disk of `len` bytes.
 pub fn measure(what: &str, verb: &[&str], image: &Guest, len: Option<u64>, runs: usize) -> Row {
-    let mut row = Row::new(what);
-    for _ in 0..runs {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = image.fresh_copy(dir.path());
+    measure_on(what, verb, runs, |dir| {
+        let disk = image.fresh_copy(dir);
         if let Some(len) = len {
             let file = std::fs::File::options().write(true).open(&disk);
             file.unwrap().set_len(len).unwrap();
         }
+        disk
+    })
+}
+
+/// The verb on a disk that `fresh` makes each time.
+pub fn measure_on(what: &str, verb: &[&str], runs: usize, fresh: impl Fn(&Path) -> PathBuf) -> Row {
+    let mut row = Row::new(what);
+    for _ in 0..runs {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = fresh(dir.path());
         settle(&disk);
         let state = dir.path().join("state");
         let mut args = verb.to_vec();

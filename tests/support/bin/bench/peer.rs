@@ -12,30 +12,37 @@ use tests::tool::Mounted;
 use crate::ours::{guestfix, settle};
 use crate::row::Row;
 
-/// One run of a program; the largest resident set of all processes of its tree together, by sampling.
+/// One run of a program under emulation; see [`sampled`].
 fn program(what: &str, program: &str, args: &[&str]) -> Row {
-    let start = Instant::now();
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(args)
         .env("LIBGUESTFS_BACKEND", "direct")
-        .env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");
+    let mut row = sampled(what, &mut command, Duration::from_millis(200));
+    row.note = format!("{}, TCG, one run", row.note);
+    row
+}
+
+/// One run; the largest resident set of all processes of its tree together, seen that often. Pages
+/// that processes share are counted for each.
+pub fn sampled(what: &str, command: &mut Command, every: Duration) -> Row {
+    let start = Instant::now();
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let mut peak = 0;
     let status = loop {
         peak = peak.max(tree_rss_kib(child.id()));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(every);
     };
     Row {
         what: what.to_owned(),
         seconds: vec![start.elapsed().as_secs_f64()],
         rss_mib: f64::from(u32::try_from(peak).unwrap_or(u32::MAX)) / 1024.0,
-        note: format!("{status}, TCG, one run"),
+        note: status.to_string(),
     }
 }
 
@@ -53,12 +60,6 @@ fn tree_rss_kib(pid: u32) -> u64 {
         .filter_map(|p| p.parse().ok())
         .map(tree_rss_kib)
         .sum::<u64>()
-}
-
-/// Whether the peer is here.
-pub fn installed() -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|dir| dir.join("virt-v2v-in-place").is_file())
 }
 
 /// How long its appliance takes to start, which every one of its runs includes.

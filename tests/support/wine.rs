@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A Windows of Wine's, removed when dropped.
-pub(crate) struct Wine {
+#[derive(Debug)]
+pub struct Wine {
     program: &'static str,
     prefix: tempfile::TempDir,
 }
 
 impl Wine {
     /// `None`, said aloud, where there is no Wine; on CI that is a failure.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let runs = |program: &&&str| {
             let version = Command::new(program)
                 .arg("--version")
@@ -37,18 +38,19 @@ impl Wine {
     }
 
     /// A directory below `C:\windows`.
-    pub(crate) fn windows(&self, below: &str) -> PathBuf {
+    pub fn windows(&self, below: &str) -> PathBuf {
         let path = self.prefix.path().join("drive_c/windows").join(below);
         std::fs::create_dir_all(&path).unwrap();
         path
     }
 
-    pub(crate) fn write(&self, below: &str, name: &str, content: &str) {
+    /// Writes a file into such a directory.
+    pub fn write(&self, below: &str, name: &str, content: &str) {
         std::fs::write(self.windows(below).join(name), content).unwrap();
     }
 
     /// Runs a program and returns what it printed.
-    pub(crate) fn run(&self, args: &[&str]) -> String {
+    pub fn run(&self, args: &[&str]) -> String {
         let output = self.command(self.program, args).output().unwrap();
         String::from_utf8_lossy(&output.stdout).replace('\r', "")
     }
@@ -66,7 +68,7 @@ impl Wine {
     }
 
     /// A file's text, `None` where it is not there.
-    pub(crate) fn read(&self, below: &str) -> Option<String> {
+    pub fn read(&self, below: &str) -> Option<String> {
         let path = self.prefix.path().join("drive_c/windows").join(below);
         let bytes = std::fs::read(Path::new(&path)).ok()?;
         Some(String::from_utf8_lossy(&bytes).replace('\r', ""))

@@ -4,19 +4,23 @@
 //! reads and changes; no Windows starts from them. Needs root, ntfs-3g and mkntfs.
 use crate::planted::write;
 use crate::tool::{self, LoopDevice};
-use guestfix::hive::Hive;
 use guestfix::hive::script::{self, Edit};
+use guestfix::hive::{Dirty, Hive, ValueType};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+
+mod ntfs;
+pub mod peer;
+pub mod release;
+
+pub use ntfs::NtfsMount;
+use ntfs::format;
+pub use release::{RELEASES, Release, named};
 
 const MIB: u64 = 1 << 20;
-/// What `PE\0\0` is followed by on x86-64, and on x86.
-pub const AMD64: u16 = 0x8664;
-/// See [`AMD64`].
-pub const I386: u16 = 0x14c;
+/// What `PE\0\0` is followed by on x86.
+const I386: u16 = 0x14c;
 /// Where Windows keeps its hives, from the volume's top.
 pub const CONFIG: &str = "Windows/System32/config";
 /// Directories that a system has.
@@ -40,37 +44,9 @@ const DIRECTORIES: [&str; 12] = [
 pub struct Windows {
     efi: bool,
     mib: u64,
-    machine: u16,
+    release: Release,
     hives: Vec<(String, Vec<u8>)>,
 }
-
-/// Hives that are made here.
-#[derive(Debug, Clone, Copy)]
-pub struct Release {
-    /// `ProductName`.
-    pub product: &'static str,
-    /// `CurrentVersion`.
-    pub version: &'static str,
-    /// `CurrentBuildNumber`.
-    pub build: &'static str,
-    /// `Client` or `Server`.
-    pub installation: &'static str,
-}
-
-/// Windows Server 2019.
-pub const SERVER_2019: Release = Release {
-    product: "Windows Server 2019 Standard",
-    version: "6.3",
-    build: "17763",
-    installation: "Server",
-};
-/// Windows 7 with its service pack.
-pub const WINDOWS_7: Release = Release {
-    product: "Windows 7 Ultimate",
-    version: "6.1",
-    build: "7601",
-    installation: "Client",
-};
 
 /// A hive that a script makes.
 pub fn hive(edits: &[Edit]) -> Vec<u8> {
@@ -81,101 +57,6 @@ pub fn hive(edits: &[Edit]) -> Vec<u8> {
     hive.into_bytes()
 }
 
-impl Release {
-    fn is_nt10(self) -> bool {
-        self.build.parse::<u32>().unwrap() >= 10_000
-    }
-
-    /// A SYSTEM hive with two control sets, a VMware guest's storage driver among its services.
-    pub fn system(self) -> Vec<Edit> {
-        let mut out = vec![
-            Edit::dword("Select", "Current", 1),
-            Edit::dword("Select", "Default", 1),
-            Edit::dword("Select", "Failed", 0),
-            Edit::dword("Select", "LastKnownGood", 2),
-            Edit::text("Setup", "CmdLine", ""),
-            Edit::dword("Setup", "SystemSetupInProgress", 0),
-            Edit::create("MountedDevices"),
-        ];
-        for set in ["ControlSet001", "ControlSet002"] {
-            let at = |below: &str| format!("{set}\\{below}");
-            let kind = match self.installation {
-                "Client" => "WinNT",
-                _ => "ServerNT",
-            };
-            out.extend([
-                Edit::text(at("Control\\ProductOptions"), "ProductType", kind),
-                Edit::text(
-                    at("Control\\ComputerName\\ComputerName"),
-                    "ComputerName",
-                    "SRV1",
-                ),
-                Edit::text(at("Services\\Tcpip\\Parameters"), "Hostname", "srv1"),
-                Edit::text(
-                    at("Control\\TimeZoneInformation"),
-                    "TimeZoneKeyName",
-                    "W. Europe Standard Time",
-                ),
-                Edit::text(
-                    at("Control\\Session Manager\\Environment"),
-                    "PROCESSOR_ARCHITECTURE",
-                    "AMD64",
-                ),
-                Edit::create(at("Control\\CriticalDeviceDatabase")),
-                Edit::create(at("Control\\Class\\{4d36e97b-e325-11ce-bfc1-08002be10318}")),
-                Edit::create(at("Control\\Class\\{4d36e972-e325-11ce-bfc1-08002be10318}")),
-            ]);
-            for (name, start) in [
-                ("LSI_SAS", 0),
-                ("storahci", 0),
-                ("stornvme", 0),
-                ("partmgr", 0),
-            ] {
-                let key = at(&format!("Services\\{name}"));
-                out.extend([
-                    Edit::dword(&key, "Type", 1),
-                    Edit::dword(&key, "Start", start),
-                    Edit::dword(&key, "ErrorControl", 1),
-                    Edit::expand(&key, "ImagePath", &format!("System32\\drivers\\{name}.sys")),
-                ]);
-            }
-        }
-        if self.build.parse::<u32>().unwrap() >= 9200 {
-            for key in ["DeviceIds\\PCI", "DriverInfFiles", "DriverPackages"] {
-                out.push(Edit::create(format!("DriverDatabase\\{key}")));
-            }
-            out.push(Edit::dword("DriverDatabase", "Version", 0x0a00_0000));
-        }
-        out
-    }
-
-    /// A SOFTWARE hive.
-    pub fn software(self) -> Vec<Edit> {
-        let key = "Microsoft\\Windows NT\\CurrentVersion";
-        let mut out = vec![
-            Edit::text(key, "ProductName", self.product),
-            Edit::text(key, "CurrentVersion", self.version),
-            Edit::text(key, "CurrentBuildNumber", self.build),
-            Edit::text(key, "CurrentBuild", self.build),
-            Edit::text(key, "InstallationType", self.installation),
-            Edit::text(key, "EditionID", "Standard"),
-            Edit::text(key, "SystemRoot", "C:\\Windows"),
-            Edit::expand(
-                "Microsoft\\Windows\\CurrentVersion",
-                "DevicePath",
-                "%SystemRoot%\\inf",
-            ),
-            Edit::create("Microsoft\\Windows\\CurrentVersion\\Run"),
-            Edit::create("Microsoft\\Windows\\CurrentVersion\\Uninstall"),
-        ];
-        if self.is_nt10() {
-            out.push(Edit::dword(key, "CurrentMajorVersionNumber", 10));
-            out.push(Edit::dword(key, "CurrentMinorVersionNumber", 0));
-        }
-        out
-    }
-}
-
 impl Windows {
     /// One that starts by BIOS, from hives that are made here.
     pub fn bios(release: Release) -> Self {
@@ -184,7 +65,7 @@ impl Windows {
             ("SOFTWARE".to_owned(), hive(&release.software())),
             ("DEFAULT".to_owned(), hive(&[Edit::create("Software")])),
         ];
-        if release.build.parse::<u32>().unwrap() >= 9200 {
+        if release.has_database() {
             let keys = ["DeviceIds\\PCI", "DriverInfFiles", "DriverPackages"];
             let keys = keys.map(|key| Edit::create(format!("DriverDatabase\\{key}")));
             hives.push(("DRIVERS".to_owned(), hive(&keys)));
@@ -192,7 +73,7 @@ impl Windows {
         Self {
             efi: false,
             mib: 96,
-            machine: AMD64,
+            release,
             hives,
         }
     }
@@ -206,6 +87,31 @@ impl Windows {
         }
     }
 
+    /// Windows 7 on BIOS, with both hives of a real guest where they are at hand.
+    pub fn windows_7() -> Self {
+        let hives = ["SYSTEM", "SOFTWARE"];
+        Self::bios(named("w7/x86"))
+            .sized(160)
+            .with_given("win7-x86-vmware", &hives)
+    }
+
+    /// Windows 10 on UEFI, with the SYSTEM of a real guest where it is at hand.
+    pub fn windows_10() -> Self {
+        Self::efi(named("w10/amd64"))
+            .sized(160)
+            .with_given("win10-uefi-vmware", &["SYSTEM"])
+    }
+
+    fn with_given(self, folder: &str, names: &[&str]) -> Self {
+        let given = crate::hive::given();
+        names.iter().fold(self, |windows, name| {
+            match given.get(&format!("{folder}/{name}")) {
+                Some(sample) => windows.with_hive(name, sample.bytes.clone()),
+                None => windows,
+            }
+        })
+    }
+
     /// Another hive in the place of one that was made here.
     #[must_use]
     pub fn with_hive(mut self, name: &str, bytes: Vec<u8>) -> Self {
@@ -214,11 +120,36 @@ impl Windows {
         self
     }
 
-    /// Programs are for another machine.
+    /// A hive is made that large, by keys that nobody asks for, unless it is.
     #[must_use]
-    pub fn on(mut self, machine: u16) -> Self {
-        self.machine = machine;
-        self
+    pub fn grown_to(self, name: &str, bytes: usize) -> Self {
+        let found = self.hives.iter().find(|(have, _)| have == name);
+        let (_, old) = found.expect("the hive is there").clone();
+        if old.len() >= bytes {
+            return self;
+        }
+        let mut hive = Hive::open(old, &[], Dirty::Refuse).unwrap();
+        let mut number = 0;
+        while hive.bytes().len() < bytes {
+            let mut editor = hive.edit(0x1d9_0000_0000_0002).unwrap();
+            for _ in 0..4000 {
+                let key = format!("Ballast\\{:03}\\{number}", number / 200);
+                let data = vec![number as u8; 60 + number % 200];
+                editor.create_key(&key).unwrap();
+                editor
+                    .set_value(&key, "v", ValueType::BINARY, &data)
+                    .unwrap();
+                number += 1;
+            }
+            editor.finish().unwrap();
+        }
+        self.with_hive(name, hive.into_bytes())
+    }
+
+    /// Bytes of its largest hive.
+    pub fn largest_hive(&self) -> usize {
+        let sizes = self.hives.iter().map(|(_, bytes)| bytes.len());
+        sizes.max().unwrap_or(0)
     }
 
     /// The system's volume has so many MiB.
@@ -287,11 +218,11 @@ impl Windows {
         let tree = dir.join("esp.tree");
         write(
             &tree.join("Microsoft/Boot/bootmgfw.efi"),
-            &program(self.machine, 300_000),
+            &program(self.release.machine(), 300_000),
         );
         write(
             &tree.join("Microsoft/Boot/bootmgr.efi"),
-            &program(self.machine, 200_000),
+            &program(self.release.machine(), 200_000),
         );
         let bcd = hive(&[Edit::create("Objects"), Edit::create("Description")]);
         write(&tree.join("Microsoft/Boot/BCD"), &bcd);
@@ -309,11 +240,16 @@ impl Windows {
         }
         for name in ["ntoskrnl.exe", "cmd.exe", "services.exe"] {
             let path = top.join("Windows/System32").join(name);
-            fs::write(path, program(self.machine, 40_000)).unwrap();
+            fs::write(path, program(self.release.machine(), 40_000)).unwrap();
         }
-        for name in ["LSI_SAS", "storahci", "partmgr"] {
+        for name in self
+            .release
+            .disk_services()
+            .iter()
+            .chain(&["partmgr", "vmci", "pvscsi"])
+        {
             let path = top.join(format!("Windows/System32/drivers/{name}.sys"));
-            fs::write(path, program(self.machine, 20_000)).unwrap();
+            fs::write(path, program(self.release.machine(), 20_000)).unwrap();
         }
         for (name, bytes) in &self.hives {
             fs::write(top.join(CONFIG).join(name), bytes).unwrap();
@@ -328,80 +264,6 @@ impl Windows {
             let bcd = hive(&[Edit::create("Objects"), Edit::create("Description")]);
             fs::write(top.join("Boot/BCD"), bcd).unwrap();
         }
-    }
-}
-
-/// Makes an NTFS in a partition.
-fn format(image: &Path, number: u32, label: &str) {
-    let (offset, len) = crate::disk::partition(image, number);
-    let device = LoopDevice::part(image, offset, len);
-    let start = (offset / 512).to_string();
-    let device = device.path().to_str().unwrap();
-    let args = [
-        "-f", "-q", "-F", "-L", label, "-p", &start, "-S", "63", "-H", "255", device,
-    ];
-    tool::run("mkntfs", &args);
-}
-
-/// An NTFS of an image, mounted by ntfs-3g until dropped.
-#[derive(Debug)]
-pub struct NtfsMount {
-    point: PathBuf,
-    server: Child,
-    _device: LoopDevice,
-}
-
-impl NtfsMount {
-    /// A partition of an image; `dir` lends a mount point.
-    pub fn new(image: &Path, number: u32, dir: &Path) -> Self {
-        let (offset, len) = crate::disk::partition(image, number);
-        let device = LoopDevice::part(image, offset, len);
-        let point = dir.join("ntfs.mnt");
-        fs::create_dir_all(&point).unwrap();
-        let server = serve(device.path(), &point, "compression");
-        Self {
-            point,
-            server,
-            _device: device,
-        }
-    }
-
-    /// Where it is mounted.
-    pub fn path(&self) -> &Path {
-        &self.point
-    }
-}
-
-/// Starts ntfs-3g and waits for its mount.
-fn serve(volume: &Path, point: &Path, options: &str) -> Child {
-    use std::os::unix::fs::MetadataExt;
-    let below = fs::metadata(point).unwrap().dev();
-    let mut server = Command::new("ntfs-3g")
-        .args(["-o", &format!("no_detach,{options}")])
-        .args([volume, point])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("ntfs-3g; does `tests/setup` pass?");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while fs::metadata(point).unwrap().dev() == below {
-        let ended = server.try_wait().unwrap();
-        assert!(ended.is_none(), "ntfs-3g: {ended:?}");
-        assert!(Instant::now() < deadline, "ntfs-3g does not mount");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    server
-}
-
-impl Drop for NtfsMount {
-    fn drop(&mut self) {
-        let ended = Command::new("umount").arg(&self.point).status();
-        if !matches!(ended, Ok(status) if status.success()) {
-            eprintln!("could not unmount {}", self.point.display());
-            let _ = self.server.kill();
-        }
-        let _ = self.server.wait();
     }
 }
 
