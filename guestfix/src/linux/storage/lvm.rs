@@ -11,10 +11,14 @@ use crate::verify::{Check, Finding, Severity};
 
 /// The configuration.
 pub const CONF: &str = "/etc/lvm/lvm.conf";
+/// What is the machine's own in it.
+const LOCAL_CONF: &str = "/etc/lvm/lvmlocal.conf";
 /// The file that lists the devices LVM may use.
 pub const DEVICES: &str = "/etc/lvm/devices/system.devices";
 /// What is read.
-pub const PATHS: &[&str] = &[CONF, "/etc/lvm/lvmlocal.conf", DEVICES];
+pub const PATHS: &[&str] = &[CONF, LOCAL_CONF, DEVICES];
+/// Where filters stand.
+const CONFS: [&str; 2] = [CONF, LOCAL_CONF];
 const TOPIC: &str = "lvm";
 /// What is put in front of a filter that would hide the disks.
 const ACCEPT: &str = "\"a|^/dev/[sv]d|\"";
@@ -40,20 +44,16 @@ pub fn parse(bytes: &[u8]) -> Vec<(String, String)> {
 /// An open filter, and no devices file that nothing on the new machine answers to.
 pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
     let mut out = Proposal::default();
-    for path in PATHS.iter().filter(|path| **path != DEVICES) {
+    for path in CONFS {
         let Some(bytes) = facts.sources.bytes(path) else {
             continue;
         };
-        let mut edits = Edits::new();
-        for filter in lvm_filter::parse(bytes) {
-            open(facts, path, &filter, &mut edits, &mut out.concerns);
-        }
         out.changes.extend(Change::edit(
             TOPIC,
             "the filter would hide the disks, which have other names on KubeVirt",
             &facts.sources,
             path,
-            edits.apply(bytes),
+            edited(facts, path, bytes, &mut out.concerns),
         ));
     }
     if let Some((bound, _)) = bound(facts)
@@ -78,6 +78,15 @@ fn bound(facts: &Facts) -> Option<(String, String)> {
     entries
         .into_iter()
         .find(|(kind, _)| !LASTING.contains(&kind.as_str()))
+}
+
+/// A configuration with its filters open.
+fn edited(facts: &Facts, path: &str, text: &[u8], concerns: &mut Vec<Concern>) -> Vec<u8> {
+    let mut edits = Edits::new();
+    for filter in lvm_filter::parse(text) {
+        open(facts, path, &filter, &mut edits, concerns);
+    }
+    edits.apply(text)
 }
 
 fn open(
@@ -110,9 +119,7 @@ fn hides(facts: &Facts, patterns: &[String]) -> Option<bool> {
 
 /// True for files of an initramfs that are LVM's configuration there.
 pub fn is_embedded(file: &str) -> bool {
-    PATHS
-        .iter()
-        .any(|path| *path != DEVICES && path.strip_prefix('/') == Some(file))
+    super::is_one_of(&CONFS, file)
 }
 
 /// The filters of an initramfs's own LVM configuration, a text of this file.
@@ -137,12 +144,8 @@ pub fn hiding<'a>(
 
 /// Such a text with its filters open.
 pub fn opened(facts: &Facts, file: &str, text: &[u8]) -> Vec<u8> {
-    let mut edits = Edits::new();
-    for filter in lvm_filter::parse(text) {
-        // What is not understood is said of the guest's own file.
-        open(facts, file, &filter, &mut edits, &mut Vec::new());
-    }
-    edits.apply(text)
+    // What is not understood is said of the guest's own file.
+    edited(facts, file, text, &mut Vec::new())
 }
 
 /// The kernel's names of the physical volumes on disks.
@@ -183,7 +186,7 @@ fn check(facts: &Facts, _: &Target) -> Finding {
     if let Some((kind, name)) = bound(facts) {
         return Finding::fail(format!("{DEVICES} asks for {kind} {name}"));
     }
-    for path in PATHS.iter().filter(|path| **path != DEVICES) {
+    for path in CONFS {
         let filters = facts
             .sources
             .bytes(path)

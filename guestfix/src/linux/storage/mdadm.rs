@@ -106,19 +106,24 @@ pub fn propose(facts: &Facts, _: &Target, _: &Policy) -> Proposal {
             out.concerns.push(unparsable(path));
             continue;
         }
-        let mut edits = Edits::new();
-        for line in parse(bytes) {
-            edit(path, &line, &mut edits, &mut out.concerns);
-        }
         out.changes.extend(Change::edit(
             TOPIC,
             "the members of the arrays have other names on KubeVirt",
             &facts.sources,
             path,
-            edits.apply(bytes),
+            edited(path, bytes, &mut out.concerns),
         ));
     }
     out
+}
+
+/// A configuration that looks for members on any disk.
+fn edited(path: &str, text: &[u8], concerns: &mut Vec<Concern>) -> Vec<u8> {
+    let mut edits = Edits::new();
+    for line in parse(text) {
+        edit(path, &line, &mut edits, concerns);
+    }
+    edits.apply(text)
 }
 
 fn edit(path: &str, line: &Line, edits: &mut Edits, concerns: &mut Vec<Concern>) {
@@ -146,9 +151,7 @@ fn edit(path: &str, line: &Line, edits: &mut Edits, concerns: &mut Vec<Concern>)
 
 /// True for files of an initramfs that are mdadm's configuration there.
 pub fn is_embedded(file: &str) -> bool {
-    PATHS
-        .iter()
-        .any(|path| path.strip_prefix('/') == Some(file))
+    super::is_one_of(PATHS, file)
 }
 
 /// The names of the old machine's disks where such a text looks for members.
@@ -168,12 +171,8 @@ pub fn by_place(text: &[u8]) -> Vec<String> {
 
 /// Such a text that looks for them on any disk. What it cannot say without a name stays.
 pub fn by_content(text: &[u8]) -> Vec<u8> {
-    let mut edits = Edits::new();
-    for line in parse(text) {
-        // What is not understood is said of the guest's own file.
-        edit("", &line, &mut edits, &mut Vec::new());
-    }
-    edits.apply(text)
+    // What is not understood is said of the guest's own file.
+    edited("", text, &mut Vec::new())
 }
 
 /// The check of this topic.

@@ -19,6 +19,13 @@ pub mod units;
 /// How VMware's disks call themselves: NAA type 6 and VMware's OUI 00:0c:29.
 const VMWARE_WWID: &str = "6000c29";
 
+/// Whether a file of an initramfs is one of these there.
+fn is_one_of(paths: &[&str], file: &str) -> bool {
+    paths
+        .iter()
+        .any(|path| path.strip_prefix('/') == Some(file))
+}
+
 /// Reads what these topics are about.
 ///
 /// # Errors
