@@ -161,14 +161,14 @@ pub fn inspect(
     let layouts = layouts(disks)?;
     let mut all = assembled(&layouts, opening)?;
     let startable = boot_disk::find(disks, &layouts, opening.boot_disk_first);
-    let mut boot = startable.unwrap_or(0);
-    let mut renamed = boot_disk::name(&mut all.volumes, boot, disks);
+    let mut renamed = boot_disk::name(&mut all.volumes, startable.unwrap_or(0), disks);
     let (found, mut concerns) = roots::find(&all, families, root, opener)?;
-    if startable.is_none()
-        && let Some(device) = &found.device
-        && let Some(index) = boot_disk::of_root(disks, &found.place.volume.name, device)
-    {
-        boot = index;
+    let by_root = || {
+        let device = found.device.as_deref()?;
+        boot_disk::of_root(disks, &found.place.volume.name, device)
+    };
+    let boot = startable.or_else(by_root).unwrap_or(0);
+    if startable.is_none() {
         renamed = boot_disk::name(&mut all.volumes, boot, disks);
     }
     let all = opened::named(&all, &found.opened);
