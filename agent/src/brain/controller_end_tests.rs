@@ -5,8 +5,7 @@ use super::controller::{Action, next};
 use super::controller_tests::{published, reason};
 use super::fixtures::*;
 use super::observed::{Holder, Node, Observed, Vm};
-use super::stand::HOLDER_GONE;
-use crate::api::condition::{self, Is, Kind};
+use crate::api::condition::Kind;
 use crate::api::conversion::{ObjectName, VmPatch};
 use crate::api::status::Phase;
 use crate::api::{Mode, names};
@@ -126,17 +125,7 @@ fn disks_that_a_lost_node_can_still_reach_need_somebodys_word() {
 
 #[test]
 fn a_node_that_hands_back_is_replaced_while_it_lives() {
-    let mut conversion = committing(assigned(Mode::Convert));
-    let words = (
-        HOLDER_GONE,
-        "the disks of holder h-1 went away before the commit ended",
-    );
-    let handed = condition::make(&[], Kind::Converted, Is::False, words, now());
-    conversion
-        .status
-        .get_or_insert_default()
-        .conditions
-        .push(handed);
+    let conversion = handed_back(committing(assigned(Mode::Convert)));
     let seen = Observed {
         holder: going(true),
         ..all()

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use super::observed::{Bound, Claim, ClaimSeen, Holder, Node, Observed};
+use super::stand::HOLDER_GONE;
 use crate::api::condition::{self, Is, Kind};
 use crate::api::conversion::{Disk, GuestConversion, GuestConversionSpec};
 use crate::api::profile::GuestConversionProfileSpec;
@@ -143,4 +144,13 @@ pub(crate) fn all() -> Observed {
         },
         ..Observed::default()
     }
+}
+
+/// With its node's word that the disks went away before the commit ended.
+pub(crate) fn handed_back(mut conversion: GuestConversion) -> GuestConversion {
+    let words = (HOLDER_GONE, "the disks of holder h-1 went away");
+    let said = condition::make(&[], Kind::Converted, Is::False, words, now());
+    let status = conversion.status.get_or_insert_default();
+    status.conditions.push(said);
+    conversion
 }

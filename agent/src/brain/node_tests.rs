@@ -3,7 +3,6 @@
 
 use super::fixtures::*;
 use super::node::{Action, Holder, Observed, Run, Why, next};
-use crate::api::condition::{self, Is, Kind};
 use crate::api::status::Commit;
 use crate::api::{GuestConversion, Mode};
 
@@ -226,23 +225,13 @@ fn a_commit_of_a_lost_node_becomes_ours_by_a_record_of_its_own() {
 
 #[test]
 fn a_commit_whose_disks_went_away_is_handed_back_once() {
-    let mut conversion = committing(assigned(Mode::Convert));
+    let conversion = committing(assigned(Mode::Convert));
     let seen = Observed {
         holder: Holder::Gone,
         ..here(Run::Idle)
     };
     assert_eq!(next(&conversion, &seen), Action::HandBack);
-    let words = (
-        super::stand::HOLDER_GONE,
-        "the disks of holder h-1 went away",
-    );
-    let handed = condition::make(&[], Kind::Converted, Is::False, words, now());
-    conversion
-        .status
-        .get_or_insert_default()
-        .conditions
-        .push(handed);
-    assert_eq!(next(&conversion, &seen), Action::Wait);
+    assert_eq!(next(&handed_back(conversion), &seen), Action::Wait);
 }
 
 #[test]
