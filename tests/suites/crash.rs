@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tests::case::{gone_within, left_behind};
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::guest::Guest;
 
 struct Bench {
@@ -23,7 +23,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let disk = Guest::get("bookworm-bios-ext4").fresh_copy(dir.path());
         let state = dir.path().join("state");
-        let old = sha256_of_file(&disk);
+        let old = content_digest(&disk);
         Self {
             _dir: dir,
             disk,
@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn sha256(&self) -> String {
-        sha256_of_file(&self.disk)
+        content_digest(&self.disk)
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One test's disk with a state directory of its own, and what all tests ask of a conversion.
 use crate::cli::Cli;
-use crate::digest::sha256_of_file;
+use crate::digest::content_digest;
 use crate::guest::Guest;
 use crate::small::{Small, SmallDisk};
 use crate::windows::Windows;
@@ -64,7 +64,7 @@ impl Case {
 
     /// What is on the disk.
     pub fn sha256(&self) -> String {
-        sha256_of_file(&self.disk)
+        content_digest(&self.disk)
     }
 
     /// Converts; the report of a conversion that must have been committed.

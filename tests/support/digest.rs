@@ -14,7 +14,7 @@ const PART: u64 = 64 << 10;
 
 /// A digest in hexadecimal, the same for files with the same length and content: the SHA-256 of the
 /// length, and of every 64 KiB that are not all zeros with their offset.
-pub fn sha256_of_file(path: &Path) -> String {
+pub fn content_digest(path: &Path) -> String {
     let file = File::open(path).unwrap();
     let meta = file.metadata().unwrap();
     let end = lseek(&file, 0, Whence::SeekEnd).unwrap() as u64;
@@ -56,7 +56,7 @@ mod tests {
             file.set_len(1 << 20).unwrap();
             file.write_all_at(b"x", 300_000).unwrap();
             edit(&file);
-            sha256_of_file(&path)
+            content_digest(&path)
         };
         let sparse = digest(&|_| {});
         assert_eq!(

@@ -158,10 +158,7 @@ pub fn recipe_hash(name: &str) -> io::Result<String> {
         hasher.update(content);
     }
     let digest = hasher.finalize();
-    Ok(digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(guestfix::digest::hex(&digest[..8]))
 }
 
 fn guests_dir() -> PathBuf {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use guestfix::digest::hex;
 use guestfix::hive::{Dirty, Hive, Key};
 use sha2::{Digest, Sha256};
 
@@ -110,13 +111,6 @@ fn dump_key(key: Key<'_>, depth: usize, reader: Reader, out: &mut String) {
 fn wide(units: &[u16]) -> String {
     let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
     hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 fn digest(bytes: &[u8]) -> String {

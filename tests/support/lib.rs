@@ -26,6 +26,11 @@ pub mod wine;
 
 use std::path::PathBuf;
 
+/// Whether all is to be tried, at any length: `tests/run --full`.
+pub fn full() -> bool {
+    std::env::var("GUESTFIX_FULL").is_ok_and(|full| !full.is_empty())
+}
+
 /// The root of the clone that this crate was built from.
 pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

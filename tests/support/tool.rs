@@ -3,6 +3,7 @@
 //! what the program said.
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -27,6 +28,27 @@ pub fn run_with_input<S: AsRef<OsStr>>(program: &str, args: &[S], input: &str) -
 /// Runs `program` and returns its standard output.
 pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
     run_with_input(program, args, "")
+}
+
+/// Sets an extended attribute of a file, of a symbolic link itself.
+pub fn attribute(path: &Path, name: &str, value: &[u8]) {
+    let value = format!("0x{}", guestfix::digest::hex(value));
+    let path = path.to_str().unwrap();
+    run("setfattr", &["-h", "-n", name, "-v", &value, path]);
+}
+
+/// Writes a script that can be started.
+pub fn script(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// The most memory that a process has used so far, MiB.
+pub fn peak_rss_mib(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap() / 1024
 }
 
 fn require_success(program: &str, output: &Output) {

@@ -42,10 +42,7 @@ pub fn tree(infs: Infs) -> PathBuf {
     if let Some(folder) = &templates {
         hash.update(folder.as_os_str().as_encoded_bytes());
     }
-    let name: String = hash.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let name = guestfix::digest::hex(&hash.finalize()[..8]);
     let cache = crate::guest::cache_dir().with_file_name("bundles");
     std::fs::create_dir_all(&cache).unwrap();
     let lock = std::fs::File::create(cache.join(format!("{name}.lock"))).unwrap();

@@ -247,7 +247,6 @@ pub(crate) fn sha256_range(
     len: u64,
 ) -> Result<String> {
     use sha2::{Digest, Sha256};
-    use std::fmt::Write;
 
     let mut hash = Sha256::new();
     let mut buf = vec![0; CHUNK];
@@ -259,10 +258,7 @@ pub(crate) fn sha256_range(
         hash.update(&*piece);
         done = done.saturating_add(piece.len() as u64);
     }
-    Ok(hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
+    Ok(crate::digest::hex(&hash.finalize()))
 }
 
 impl Fingerprinted {

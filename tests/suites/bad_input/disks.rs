@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::disk::{self, Headers};
 use tests::guest::Guest;
 use tests::tool::{self, Mounted};
@@ -14,12 +14,12 @@ use tests::tool::{self, Mounted};
 /// Runs a verb that must fail with that exit code, and asserts that the disk stayed as it was and
 /// that the error says what to do.
 fn refused(dir: &Path, verb: &str, disk: &Path, extra: &[&str], code: i32) -> Value {
-    let before = sha256_of_file(disk);
+    let before = content_digest(disk);
     let error = Cli::new(verb, &[disk], &dir.join("state"))
         .args(extra)
         .run()
         .expect(code);
-    assert_eq!(sha256_of_file(disk), before, "{verb} wrote to the disk");
+    assert_eq!(content_digest(disk), before, "{verb} wrote to the disk");
     assert_eq!(error["schema"], "guestfix.io/error/v1", "{error}");
     assert!(error["hint"].is_string(), "says what to do next: {error}");
     error
@@ -93,7 +93,7 @@ fn a_filesystem_with_errors() {
     // s_state (superblock byte 0x3A): 2 means that errors were seen.
     let set = format!("{}?offset={}", disk.display(), disk::FIRST_PARTITION);
     tool::run("debugfs", &["-w", "-R", "set_super_value state 2", &set]);
-    let before = sha256_of_file(&disk);
+    let before = content_digest(&disk);
     let report = Cli::new("convert", &[&disk], &dir.path().join("state"))
         .run()
         .expect(1);
@@ -104,7 +104,7 @@ fn a_filesystem_with_errors() {
         text.contains("filesystem-errors") && text.contains("e2fsck"),
         "{text}"
     );
-    assert_eq!(sha256_of_file(&disk), before);
+    assert_eq!(content_digest(&disk), before);
 }
 
 #[test]
@@ -123,14 +123,14 @@ fn a_damaged_superblock() {
 fn a_dirty_journal_is_read_through() {
     let dir = tempfile::tempdir().unwrap();
     let disk = disk::dirty_journal(dir.path());
-    let before = sha256_of_file(&disk);
+    let before = content_digest(&disk);
     let facts = Cli::new("inspect", &[&disk], &dir.path().join("state"))
         .run()
         .expect(0);
     let text = facts["concerns"].to_string();
     assert!(text.contains("filesystem-dirty"), "{text}");
     assert_eq!(
-        sha256_of_file(&disk),
+        content_digest(&disk),
         before,
         "its journal was replayed into the disk"
     );
@@ -148,7 +148,7 @@ fn a_guest_copied_while_it_ran_is_converted() {
         tests::guest::sparse_copy(&live, &copy);
     }
     let state = dir.path().join("state");
-    let before = sha256_of_file(&copy);
+    let before = content_digest(&copy);
     let report = Cli::new("convert", &[&copy], &state).run().expect(0);
     assert_eq!(report["readiness"], "ReadyWithWarnings");
     {
@@ -160,7 +160,7 @@ fn a_guest_copied_while_it_ran_is_converted() {
         Cli::new("undo", &[&copy], &state).run().expect(3)["code"],
         "has-run-since"
     );
-    assert_ne!(sha256_of_file(&copy), before);
+    assert_ne!(content_digest(&copy), before);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn no_space_left_in_boot() {
     let dir = tempfile::tempdir().unwrap();
     let disk = vmware_guest(dir.path());
     disk::leave_free(&disk, disk::FIRST_PARTITION, 64 << 10, dir.path());
-    let before = sha256_of_file(&disk);
+    let before = content_digest(&disk);
     let report = Cli::new("convert", &[&disk], &dir.path().join("state"))
         .run()
         .expect(1);
@@ -232,7 +232,7 @@ fn no_space_left_in_boot() {
         report["concerns"]
     );
     assert_eq!(report["committed"], false);
-    assert_eq!(sha256_of_file(&disk), before);
+    assert_eq!(content_digest(&disk), before);
 }
 
 /// A small filesystem for the state directory.
@@ -261,14 +261,14 @@ impl Drop for SmallState {
 fn the_state_directory_fills_up_during_apply() {
     let dir = tempfile::tempdir().unwrap();
     let disk = vmware_guest(dir.path());
-    let before = sha256_of_file(&disk);
+    let before = content_digest(&disk);
     for bytes in [64 << 10, 512 << 10, 1 << 20, 2 << 20] {
         let small = SmallState::new(dir.path(), bytes);
         let error = Cli::new("convert", &[&disk], &small.0.join("state"))
             .run()
             .expect(6);
         assert_eq!(error["code"], "no-space", "{bytes}: {error}");
-        assert_eq!(sha256_of_file(&disk), before, "{bytes}");
+        assert_eq!(content_digest(&disk), before, "{bytes}");
         drop(small);
         std::fs::remove_dir(dir.path().join("small")).unwrap();
     }
@@ -340,14 +340,14 @@ fn an_undo_after_the_guest_ran_is_refused() {
     let file = std::fs::File::options().write(true).open(&disk).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"used", at).unwrap();
     drop(file);
-    let before = sha256_of_file(&disk);
+    let before = content_digest(&disk);
     let error = refused(dir.path(), "undo", &disk, &[], 3);
     assert_eq!(error["code"], "has-run-since");
     assert!(
         error["message"].as_str().unwrap().contains("disk0p5"),
         "{error}"
     );
-    assert_eq!(sha256_of_file(&disk), before);
+    assert_eq!(content_digest(&disk), before);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use guestfix::boot::{self, BootResult, Controller, NicModel, Session};
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::guest::Guest;
 
 use crate::contents;
@@ -67,7 +67,7 @@ fn refs(disks: &[PathBuf]) -> Vec<&Path> {
 }
 
 fn sums(disks: &[PathBuf]) -> Vec<String> {
-    disks.iter().map(|disk| sha256_of_file(disk)).collect()
+    disks.iter().map(|disk| content_digest(disk)).collect()
 }
 
 /// What VMware keeps beside the disks of a guest with these cards.
@@ -101,7 +101,7 @@ pub fn pairs<'a>(modes: &'a [&'a [&'a str]], full: bool) -> Vec<(&'a [&'a str], 
 pub fn boots_on_virtio_and_undo_is_exact(row: &Row) {
     let guest = Guest::get(row.name);
     let macs = macs(&guest);
-    for (mode, bus) in pairs(row.modes, crate::full()) {
+    for (mode, bus) in pairs(row.modes, tests::full()) {
         println!("{}: {mode:?} on {bus:?}", row.name);
         let converted = Converted::new(&guest, mode, row.passphrase);
         boots_and_behaves(row, &converted.disks, bus, &macs);

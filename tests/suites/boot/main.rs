@@ -23,13 +23,9 @@ use row::Row;
 const CLOUD: &str = "bookworm-cloud";
 const TIMEOUT: Duration = Duration::from_secs(600);
 
-fn full() -> bool {
-    std::env::var("GUESTFIX_FULL").is_ok_and(|full| !full.is_empty())
-}
-
 /// A guest that is for `--full` only is said to be left out otherwise.
 fn wanted(row: &Row) -> bool {
-    let wanted = full() || !ONLY_FULL.contains(&row.name);
+    let wanted = tests::full() || !ONLY_FULL.contains(&row.name);
     if !wanted {
         println!("{}: with GUESTFIX_FULL only", row.name);
     }

@@ -3,14 +3,14 @@
 
 use super::{installed, invalid};
 use serde_json::{Value, json};
-use tests::cluster::install::{conversion, conversions};
+use tests::cluster::install::{conversion, conversions, the_run};
 
 #[test]
 fn of_a_spec_only_cancel_gate_and_ttl_can_be_changed() {
     let cluster = installed();
     let space = cluster.namespace("immutable");
     cluster.conversion(&space, "run", &["root"], json!({}));
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
     let admin = cluster.admin();
     for change in [
         json!({"mode": "Plan"}),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use tests::cluster::Cluster;
 use tests::cluster::install::conversions;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 
 /// Waits for the end and gives the reason why it is not ready.
 fn refused(cluster: &Cluster, space: &str) -> String {
@@ -70,7 +70,7 @@ fn a_machine_that_runs_and_a_machine_of_another_namespace_are_refused() {
     let by_name = json!({"virtualMachineRef": {"name": "web"}});
     cluster.conversion(&space, "run", &["root"], by_name.clone());
     assert_eq!(refused(cluster, &space), "VMRunning");
-    assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_eq!(content_digest(&import.disk()), content_digest(&image));
 
     let other = cluster.namespace("stranger");
     let foreign = json!({"metadata": {"name": "run"}, "spec": by_name,

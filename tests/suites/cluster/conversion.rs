@@ -11,7 +11,7 @@ use tests::cluster::Cluster;
 use tests::cluster::agent::Agent;
 use tests::cluster::api::Answer;
 use tests::cluster::install::conversions;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::guest::Guest;
 use tests::small::{Filesystem, Small};
 
@@ -153,8 +153,8 @@ fn a_guest_of_two_disks_waits_for_both_and_is_converted_once() {
     let more = cluster.import(&space, "data", &annotations("db", 2, 1));
     more.succeed(&data);
     ends_ready(cluster, &space);
-    assert_ne!(sha256_of_file(&root.disk()), sha256_of_file(&image));
-    assert_eq!(sha256_of_file(&more.disk()), sha256_of_file(&data));
+    assert_ne!(content_digest(&root.disk()), content_digest(&image));
+    assert_eq!(content_digest(&more.disk()), content_digest(&data));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_conversion_is_taken_back_to_the_last_byte() {
     import.succeed(&image);
     cluster.conversion(&space, "run", &["root"], json!({}));
     ends_ready(cluster, &space);
-    assert_ne!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_ne!(content_digest(&import.disk()), content_digest(&image));
 
     let undo = json!({"metadata": {"name": "back"}, "spec": {"mode": "Undo", "undoOf": "run"},
         "apiVersion": "guestfix.io/v1alpha1", "kind": "GuestConversion"});
@@ -176,7 +176,7 @@ fn a_conversion_is_taken_back_to_the_last_byte() {
     cluster.admin().wait(&back, MINUTES, |answer| {
         finished(answer.as_ref().ok()?).then_some(())
     });
-    assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_eq!(content_digest(&import.disk()), content_digest(&image));
 }
 
 #[test]
@@ -196,6 +196,6 @@ fn inspecting_and_planning_write_nothing() {
             "{done:#}"
         );
         assert_eq!(done["status"]["phase"], "Succeeded", "{done:#}");
-        assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+        assert_eq!(content_digest(&import.disk()), content_digest(&image));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tests::cluster::Cluster;
-use tests::cluster::install::{NAMESPACE, conversions, helm, kustomize, manifests, pod};
+use tests::cluster::install::{NAMESPACE, helm, kustomize, manifests, pod, the_run};
 
 /// The objects of a manifest by kind and name, each as kustomize writes it.
 fn objects(manifest: &str) -> BTreeMap<String, String> {
@@ -125,7 +125,7 @@ fn after_uninstalling_pods_are_made_as_before() {
     let _import = cluster.import(&space, "root", &json!({}));
     cluster.conversion(&space, "run", &["root"], json!({}));
     let admin = cluster.admin();
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
     admin.wait(&one, Duration::from_secs(120), |answer| {
         let held = &answer.as_ref().ok()?["metadata"]["finalizers"];
         held.is_array().then_some(())

@@ -4,7 +4,7 @@
 use super::{forbidden, installed, machine, machines, pods};
 use serde_json::{Value, json};
 use tests::cluster::Cluster;
-use tests::cluster::install::{conversions, pod, with_label};
+use tests::cluster::install::{conversions, pod, the_run, with_label};
 
 fn on_claim(claim: &str) -> Value {
     json!({"name": "disk", "persistentVolumeClaim": {"claimName": claim}})
@@ -107,9 +107,7 @@ fn a_gate_that_is_off_refuses_nothing() {
         "claim root belongs",
     );
     let off = json!({"spec": {"gate": "Off"}});
-    admin
-        .merge(&format!("{}/run", conversions(&space)), &off)
-        .unwrap();
+    admin.merge(&the_run(&space), &off).unwrap();
     cluster.soon(|| admin.create(&pods(&space), &pod("a", &["root"])));
 }
 
@@ -190,7 +188,7 @@ fn deleting_a_conversion_that_is_held_opens_nothing() {
     let space = cluster.namespace("deleted");
     cluster.conversion(&space, "run", &["root"], json!({}));
     let admin = cluster.admin();
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
     let held = json!({"metadata": {"finalizers": ["guestfix.io/release-disks"]}});
     admin.merge(&one, &held).unwrap();
     admin.delete(&one, None).unwrap();

@@ -4,7 +4,6 @@
 use guestfix::digest::sha256_hex;
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tests::cluster::install::manifests;
 use tests::tool;
@@ -31,8 +30,7 @@ fn json(path: &Path) -> Value {
 fn built(dir: &Path) -> PathBuf {
     for name in ["guestfix", "guestfix-agent"] {
         let program = dir.join(name);
-        std::fs::write(&program, format!("#!/bin/sh\necho {name}\n")).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        tests::tool::script(&program, &format!("#!/bin/sh\necho {name}\n"));
     }
     let (archive, layout) = (dir.join("image.tar"), dir.join("layout"));
     let script = manifests().join("image/build");

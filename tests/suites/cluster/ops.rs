@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::time::Duration;
 use tests::cluster::Cluster;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 
 #[test]
 fn controller_and_agents_tell_their_health_and_metrics() {
@@ -104,5 +104,5 @@ fn the_plugin_converts_shows_and_takes_back() {
     assert!(about.sum::<usize>() > 3);
 
     printed(&plugin(cluster, &space, &["undo", name, "--wait"]));
-    assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_eq!(content_digest(&import.disk()), content_digest(&image));
 }

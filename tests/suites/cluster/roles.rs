@@ -4,7 +4,7 @@
 use super::{forbidden, installed, pods};
 use serde_json::{Value, json};
 use tests::cluster::api::{Answer, Api};
-use tests::cluster::install::{NAMESPACE, conversion, conversions, pod};
+use tests::cluster::install::{NAMESPACE, conversion, conversions, pod, the_run};
 
 const NODE: &str = "guestfix-node";
 
@@ -30,7 +30,7 @@ fn a_node_agent_reads_and_reports_and_nothing_else() {
     let node = cluster.node_account("node-a");
     let core = format!("/api/v1/namespaces/{space}");
     let machines = format!("/apis/kubevirt.io/v1/namespaces/{space}/virtualmachines");
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
 
     node.get(&conversions(&space)).unwrap();
     node.get("/apis/guestfix.io/v1alpha1/guestconversionprofiles")

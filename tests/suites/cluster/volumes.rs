@@ -4,7 +4,7 @@
 use super::conversion::{at_work, ends_ready, small};
 use serde_json::{Value, json};
 use std::path::Path;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::guest::sparse_copy;
 
 #[test]
@@ -18,7 +18,7 @@ fn a_disk_on_a_block_volume_is_converted() {
     cluster.conversion(&space, "run", &["root"], json!({}));
     let done = ends_ready(cluster, &space);
     assert_eq!(done["status"]["claims"][0]["volumeMode"], "Block");
-    assert_ne!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_ne!(content_digest(&import.disk()), content_digest(&image));
 }
 
 /// A volume of a plugin that is the kubelet's own: `dir` of node-a.
@@ -60,8 +60,8 @@ fn disks_of_the_kubelets_own_plugins_are_converted() {
         let done = ends_ready(cluster, &space);
         assert_eq!(done["status"]["nodeName"], "node-a");
         assert_ne!(
-            sha256_of_file(&own.join("disk.img")),
-            sha256_of_file(&image)
+            content_digest(&own.join("disk.img")),
+            content_digest(&image)
         );
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use tests::cluster::Cluster;
 use tests::cluster::import::Import;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::virtio_win::{Infs, Names, iso, tree};
 use tests::windows::{Windows, named};
 
@@ -79,7 +79,7 @@ fn ready_with(profile: &str) {
         done["status"]["guest"]["name"].to_string().contains("2019"),
         "{done:#}"
     );
-    assert_ne!(sha256_of_file(&import.disk()), sha256_of_file(&image));
+    assert_ne!(content_digest(&import.disk()), content_digest(&image));
     has_strategy(cluster, &vm, "Always");
 }
 
@@ -105,7 +105,7 @@ fn stays(image: &Path, profile: &str, expected: &str) -> Value {
         Some(("False", expected)),
         "{done:#}"
     );
-    assert_eq!(sha256_of_file(&import.disk()), sha256_of_file(image));
+    assert_eq!(content_digest(&import.disk()), content_digest(image));
     let machine = cluster.admin().get(&vm).unwrap();
     assert_eq!(machine["spec"]["runStrategy"], "Halted", "{machine:#}");
     done

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::small::{Filesystem, Small};
 use tests::tool;
 
@@ -44,7 +44,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn sums_in(dir: &Path) -> Vec<String> {
     let files = names(dir).into_iter();
-    files.map(|name| sha256_of_file(&dir.join(name))).collect()
+    files.map(|name| content_digest(&dir.join(name))).collect()
 }
 
 #[test]
@@ -251,14 +251,14 @@ fn a_raw_disk_is_left_as_it_is_where_a_new_one_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let small = Small::on(Filesystem::Ext4).build(dir.path(), |_| {});
     let state = dir.path().join("state");
-    let before = sha256_of_file(&small.path);
+    let before = content_digest(&small.path);
     let out = dir.path().join("out");
     let to = ["--to", "raw", text(&out)];
     Cli::new("convert", &[&small.path], &state)
         .args(to)
         .run()
         .expect(0);
-    assert_eq!(sha256_of_file(&small.path), before);
+    assert_eq!(content_digest(&small.path), before);
     // The same bytes as a conversion in place.
     Cli::new("verify", &[&out], &state).run().expect(0);
     let error = Cli::new("convert", &[&small.path], &state)
@@ -290,7 +290,7 @@ fn an_image_over_another_is_converted_only_where_that_is_allowed() {
         ];
         tool::run("qemu-img", &args);
     }
-    let before = [&small.path, &middle].map(|path| sha256_of_file(path));
+    let before = [&small.path, &middle].map(|path| content_digest(path));
     let error = Cli::new("convert", &[&image], &state).run().expect(3);
     assert_eq!(error["code"], "qcow2-backing", "{error}");
     let allow = "--allow-backing";
@@ -299,7 +299,7 @@ fn an_image_over_another_is_converted_only_where_that_is_allowed() {
         .run()
         .expect(0);
     assert_eq!(
-        [&small.path, &middle].map(|path| sha256_of_file(path)),
+        [&small.path, &middle].map(|path| content_digest(path)),
         before
     );
     tool::run("qemu-img", &["check", "-q", "-f", "qcow2", text(&image)]);

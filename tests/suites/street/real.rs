@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::guest::Guest;
 use tests::tool::{self, LoopDevice, Mounted};
 
@@ -32,7 +32,7 @@ impl Bench {
     }
 
     fn sha256(&self) -> String {
-        sha256_of_file(&self.disk)
+        content_digest(&self.disk)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -216,10 +216,7 @@ fn rewritten_files_keep_owner_mode_links_and_xattrs() {
         std::fs::hard_link(&fstab, mounted.path().join("etc/fstab.link")).unwrap();
         std::fs::set_permissions(&fstab, std::fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::chown(&fstab, Some(7), Some(8)).unwrap();
-        tool::run(
-            "setfattr",
-            &["-n", "user.kept", "-v", "yes", fstab.to_str().unwrap()],
-        );
+        tool::attribute(&fstab, "user.kept", b"yes");
     }
     bench.verb("convert").run().expect(0);
     let mounted = Mounted::new(&bench.disk, ROOT_OFFSET, &bench.path("mnt"));
@@ -288,10 +285,10 @@ fn a_block_device_is_converted_and_undone() {
     assert_eq!(bench.sha256(), before);
 
     verb("convert").run().expect(0);
-    assert_ne!(sha256_of_file(device.path()), before);
+    assert_ne!(content_digest(device.path()), before);
     verb("verify").run().expect(0);
     verb("undo").run().expect(0);
-    assert_eq!(sha256_of_file(device.path()), before);
+    assert_eq!(content_digest(device.path()), before);
     drop(device);
     assert_eq!(bench.sha256(), before, "and in the file below it");
 }

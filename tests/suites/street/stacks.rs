@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tests::case::concern;
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::disk::partition;
 use tests::small::{Filesystem, Small};
 
@@ -146,11 +146,11 @@ fn an_encrypted_volume_beside_the_root_is_a_warning_without_its_key() {
     let small = Small::on(Filesystem::Ext4).build(dir.path(), |_| {});
     let locked = fixture("luks1", dir.path());
     let state = dir.path().join("state");
-    let before = sha256_of_file(&locked);
+    let before = content_digest(&locked);
     let report = Cli::new("convert", &[&small.path, &locked], &state)
         .run()
         .expect(0);
     assert_eq!(report["readiness"], "ReadyWithWarnings");
     assert!(concern(&report, "volume-encrypted").contains("--key disk1=file:"));
-    assert_eq!(sha256_of_file(&locked), before);
+    assert_eq!(content_digest(&locked), before);
 }

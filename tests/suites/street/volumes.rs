@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use tests::case::{concerns, verdicts};
 use tests::cli::Cli;
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 use tests::disk::partition;
 use tests::small::{Filesystem, Small};
 use tests::tool;
@@ -53,7 +53,7 @@ pub(crate) fn disks(filesystem: Filesystem, dir: &Path) -> [PathBuf; 2] {
 }
 
 pub(crate) fn sums(disks: &[PathBuf]) -> Vec<String> {
-    disks.iter().map(|disk| sha256_of_file(disk)).collect()
+    disks.iter().map(|disk| content_digest(disk)).collect()
 }
 
 fn there_and_back(filesystem: Filesystem) {
@@ -138,16 +138,16 @@ fn a_guest_in_a_qcow2_image_goes_there_and_back() {
         let image = qcow2(&small.path, options);
         let state = dir.path().join("state");
         let verb = |verb: &str| Cli::new(verb, &[&image], &state);
-        let before = sha256_of_file(&image);
+        let before = content_digest(&image);
         let facts: Value = verb("inspect").run().expect(0);
         let size = std::fs::metadata(&small.path).unwrap().len();
         assert_eq!(facts["disks"][0]["size"], size);
-        assert_eq!(sha256_of_file(&image), before, "inspect wrote");
+        assert_eq!(content_digest(&image), before, "inspect wrote");
 
         let report = verb("convert").run().expect(0);
         assert_eq!(report["committed"], true, "{report}");
         sound(&image);
-        let after = sha256_of_file(&image);
+        let after = content_digest(&image);
         assert_ne!(after, before);
         verb("verify").run().expect(0);
         // What QEMU reads of it is what we read of it.
@@ -160,11 +160,11 @@ fn a_guest_in_a_qcow2_image_goes_there_and_back() {
         Cli::new("verify", &[&raw], &state).run().expect(0);
         let again = verb("convert").run().expect(0);
         assert_eq!(again["committed"], false);
-        assert_eq!(sha256_of_file(&image), after);
+        assert_eq!(content_digest(&image), after);
         let undo = verb("undo").run().expect(0);
         assert_eq!(undo["remaining"], 0);
         assert_eq!(
-            sha256_of_file(&image),
+            content_digest(&image),
             before,
             "undo is exact to the last bit"
         );
@@ -181,7 +181,7 @@ fn a_root_over_a_raw_disk_and_a_qcow2_image_is_committed_to_both() {
     let report = Cli::new("convert", &[&a, &b], &state).run().expect(0);
     assert_eq!(report["committed"], true, "{report}");
     sound(&b);
-    assert_ne!(sha256_of_file(&b), before[1]);
+    assert_ne!(content_digest(&b), before[1]);
     Cli::new("verify", &[&b, &a], &state).run().expect(0);
     Cli::new("undo", &[&a, &b], &state).run().expect(0);
     assert_eq!(sums(&[a, b]), before);
@@ -219,12 +219,12 @@ fn a_qcow2_image_that_names_another_file_or_contradicts_itself_is_refused() {
     };
     let block = long(long(48));
     file.write_all_at(&[0, 0], block + 2 * 6).unwrap();
-    let before = sha256_of_file(&image);
+    let before = content_digest(&image);
     let error = Cli::new("convert", &[&image], &state).run().expect(5);
     assert_eq!(error["code"], "qcow2", "{error}");
     assert_eq!(error["offset"], 6 * 65536);
     assert_eq!(error["disk"].as_str(), image.to_str());
-    assert_eq!(sha256_of_file(&image), before);
+    assert_eq!(content_digest(&image), before);
 }
 
 #[test]
@@ -233,10 +233,10 @@ fn without_one_of_its_disks_a_guest_is_refused_by_the_id_of_what_is_missing() {
     let [a, b] = disks(Filesystem::Ext4, dir.path());
     let state = dir.path().join("state");
     for disk in [&a, &b] {
-        let before = sha256_of_file(disk);
+        let before = content_digest(disk);
         let error = Cli::new("convert", &[disk], &state).run().expect(3);
         assert_eq!(error["code"], "lvm-missing-pv", "{error}");
-        assert_eq!(sha256_of_file(disk), before);
+        assert_eq!(content_digest(disk), before);
     }
     // A copy of one of the disks among them.
     let copy = dir.path().join("copy.img");

@@ -176,13 +176,7 @@ fn junction(at: &Path, target: &str) {
         data.extend(number.to_le_bytes());
     }
     data.extend([&name[..], &[0; 4]].concat());
-    let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
-    let at = at.to_str().unwrap();
-    let name = "system.ntfs_reparse_data";
-    tests::tool::run(
-        "setfattr",
-        &["-h", "-n", name, "-v", &format!("0x{hex}"), at],
-    );
+    tests::tool::attribute(at, "system.ntfs_reparse_data", &data);
 }
 
 /// A junction stands in the place of a directory that is written.

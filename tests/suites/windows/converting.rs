@@ -223,12 +223,7 @@ fn restricted(dir: &Path) -> Vec<Ace> {
     out.extend(((8 + list.len()) as u16).to_le_bytes());
     out.extend([2, 0, 0, 0]);
     out.extend(list);
-    let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
-    let dir = dir.to_str().unwrap();
-    tests::tool::run(
-        "setfattr",
-        &["-h", "-n", ACL, "-v", &format!("0x{hex}"), dir],
-    );
+    tests::tool::attribute(dir, ACL, &out);
     aces.to_vec()
 }
 

@@ -2,7 +2,6 @@
 //! What is read of a Windows guest, and that reading writes nothing.
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use tests::case::Case;
 use tests::windows::{Windows, named};
 
@@ -78,7 +77,7 @@ fn hives_behind_a_junction_and_in_compressed_files_are_read() {
     let case = Case::windows(&Windows::bios(named("2k19/amd64")), |top| {
         // FILE_ATTRIBUTE_COMPRESSED: what is made there from now on is compressed.
         let config = top.join("Windows/System32/config");
-        attribute(&config, "system.ntfs_attrib_be", "0x00000810");
+        tests::tool::attribute(&config, "system.ntfs_attrib_be", &[0, 0, 8, 0x10]);
         let bytes = fs::read(config.join("SOFTWARE")).unwrap();
         fs::remove_file(config.join("SOFTWARE")).unwrap();
         fs::write(config.join("SOFTWARE"), bytes).unwrap();
@@ -88,12 +87,4 @@ fn hives_behind_a_junction_and_in_compressed_files_are_read() {
         facts["guest"]["pretty_name"],
         "Windows Server 2019 Standard"
     );
-}
-
-fn attribute(path: &Path, name: &str, value: &str) {
-    let set = Command::new("setfattr")
-        .args(["-h", "-n", name, "-v", value])
-        .arg(path)
-        .status();
-    assert!(set.unwrap().success(), "setfattr; does `tests/setup` pass?");
 }

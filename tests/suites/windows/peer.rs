@@ -35,10 +35,6 @@ const EXPLAINED: [(&str, &str); 7] = [
     ),
 ];
 
-fn full() -> bool {
-    std::env::var("GUESTFIX_FULL").is_ok_and(|full| !full.is_empty())
-}
-
 fn values(path: &Path) -> Values {
     let hive = Hive::open(fs::read(path).unwrap(), &[], Dirty::Accept).unwrap();
     let mut out = Values::new();
@@ -126,7 +122,7 @@ fn missing(windows: &Windows) -> Vec<String> {
 }
 
 fn compared(windows: &Windows) {
-    if !full() || !peer::is_installed() {
+    if !tests::full() || !peer::is_installed() {
         println!("not compared: with GUESTFIX_FULL and virt-v2v only");
         return;
     }

@@ -163,6 +163,11 @@ pub fn conversions(namespace: &str) -> String {
     format!("/apis/guestfix.io/v1alpha1/namespaces/{namespace}/guestconversions")
 }
 
+/// The conversion of a namespace that is called `run`, as most here are.
+pub fn the_run(namespace: &str) -> String {
+    format!("{}/run", conversions(namespace))
+}
+
 /// A GuestConversion of these claims, with more in its spec.
 pub fn conversion(name: &str, claims: &[&str], more: Value) -> Value {
     let disks: Vec<Value> = claims.iter().map(|c| json!({"claimName": c})).collect();

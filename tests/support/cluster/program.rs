@@ -79,10 +79,7 @@ impl Process {
 
     /// The most memory that it has used so far, MiB.
     pub fn peak_mib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.unwrap() / 1024
+        crate::tool::peak_rss_mib(self.id())
     }
 
     /// The processor time that it has used so far, seconds.

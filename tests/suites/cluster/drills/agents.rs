@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::cluster::agent::Agent;
 use tests::cluster::install::{NAMESPACE, conversions};
-use tests::digest::sha256_of_file;
+use tests::digest::content_digest;
 
 #[test]
 fn a_node_agent_killed_at_any_phase_is_followed_by_one_that_finishes() {
@@ -107,12 +107,12 @@ fn an_agent_replaced_in_a_commit_finishes_it_first() {
     it.held.let_go();
     let ended = it.node.process().wait(2 * MINUTE);
     assert!(ended.is_some(), "{}", it.node.log());
-    let disk = sha256_of_file(&it.import.disk());
+    let disk = content_digest(&it.import.disk());
     assert!(!ground.is_old(&it.import), "{}", it.node.log());
     let done = ground.ends_ready(&it.space, &it.import);
     assert_eq!(done["status"]["attempts"], 1, "{done:#}");
     assert_eq!(
-        sha256_of_file(&it.import.disk()),
+        content_digest(&it.import.disk()),
         disk,
         "it was written again"
     );

@@ -4,7 +4,7 @@
 use super::held::At;
 use super::{LONG, NODE, condition, gone, ground, holder, says};
 use serde_json::json;
-use tests::cluster::install::conversions;
+use tests::cluster::install::the_run;
 
 #[test]
 fn a_conversion_deleted_before_it_writes_is_let_go_and_the_disk_is_old() {
@@ -41,7 +41,7 @@ fn a_conversion_that_nobody_can_finish_is_let_go_by_force() {
     let space = ground.cluster.namespace("force");
     let _import = ground.cut_and_killed(&space, NODE, "commit.journaled:0");
     let admin = ground.cluster.admin();
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
     admin.delete(&one, None).unwrap();
     let force = json!({"metadata": {"annotations": {"guestfix.io/force-release": "true"}}});
     admin.merge(&one, &force).unwrap();

@@ -2,7 +2,6 @@
 //! A `guestfix` that is held up at a point of its conversion until it is let go: what a drill does
 //! meanwhile happens there, however fast or slow the machine is.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,8 +49,7 @@ impl Held {
             .replace("DIR", dir.path().to_str().unwrap())
             .replace("REAL", tests::cli::binary().to_str().unwrap());
         let held = Self { dir };
-        std::fs::write(held.program(), script).unwrap();
-        std::fs::set_permissions(held.program(), PermissionsExt::from_mode(0o755)).unwrap();
+        tests::tool::script(&held.program(), &script);
         held
     }
 

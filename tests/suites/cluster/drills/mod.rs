@@ -11,7 +11,6 @@ mod server;
 use super::conversion::{condition, finished, only, small};
 use held::{At, Held};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,8 +18,8 @@ use tests::cluster::Cluster;
 use tests::cluster::agent::Agent;
 use tests::cluster::api::Answer;
 use tests::cluster::import::Import;
-use tests::cluster::install::conversions;
-use tests::digest::sha256_of_file;
+use tests::cluster::install::the_run;
+use tests::digest::content_digest;
 
 const NODE: &str = "only";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -45,7 +44,7 @@ fn ground() -> MutexGuard<'static, Ground> {
         let image = small(dir.path());
         Mutex::new(Ground {
             cluster,
-            old: sha256_of_file(&image),
+            old: content_digest(&image),
             image,
             _dir: dir,
         })
@@ -89,13 +88,12 @@ impl Ground {
 
     /// The conversion as it is now.
     fn run(&self, space: &str) -> Value {
-        let one = format!("{}/run", conversions(space));
-        self.cluster.admin().get(&one).unwrap()
+        self.cluster.admin().get(&the_run(space)).unwrap()
     }
 
     /// It is as it was before.
     fn is_old(&self, import: &Import<'_>) -> bool {
-        sha256_of_file(&import.disk()) == self.old
+        content_digest(&import.disk()) == self.old
     }
 
     /// It has ended: new where it is Ready, else old.
@@ -157,7 +155,7 @@ struct Standing<'a> {
 impl Standing<'_> {
     /// The conversion's path.
     fn path(&self) -> String {
-        format!("{}/run", conversions(&self.space))
+        the_run(&self.space)
     }
 }
 
@@ -204,8 +202,7 @@ impl Cut {
             tests::cli::binary().display(),
             mark.display()
         );
-        std::fs::write(&program, script).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        tests::tool::script(&program, &script);
         Self {
             program,
             mark,

@@ -4,7 +4,7 @@
 use super::{MINUTE, finished, ground, only};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tests::cluster::install::conversions;
+use tests::cluster::install::the_run;
 
 #[test]
 fn an_api_server_that_is_away_for_a_minute_costs_time_only() {
@@ -24,7 +24,7 @@ fn a_storm_of_conflicts_costs_time_only() {
     let space = ground.cluster.namespace("storm");
     let import = ground.begin(&space, json!({}));
     let calm = AtomicBool::new(false);
-    let one = format!("{}/run", conversions(&space));
+    let one = the_run(&space);
     let admin = ground.cluster.admin();
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -3,7 +3,6 @@
 //! control plane, with node agents whose `guestfix` has nothing to do.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -107,8 +106,7 @@ fn guests(cluster: &Cluster, count: usize) -> Vec<String> {
 
 fn instant(dir: &Path) -> PathBuf {
     let program = dir.join("instant");
-    std::fs::write(&program, INSTANT).unwrap();
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    tests::tool::script(&program, INSTANT);
     program
 }
 

@@ -82,16 +82,26 @@ pub fn virt_v2v(label: &str, image: &Guest, ours: &Row, start: &Row) -> Row {
     let state = dir.path().join("state");
     let boot = ["boot", path, "--state-dir", state.to_str().unwrap()];
     let (_, boot) = guestfix(&boot);
-    let whole = theirs.median() / ours.median();
-    let without = (theirs.median() - start.median()).max(0.0) / ours.median();
     theirs.note = format!(
-        "{}; {whole:.0}x ours, {without:.0}x without its appliance's start; then on virtio: {}",
+        "{}; {}; then on virtio: {}",
         theirs.note,
+        beside(&theirs, ours, start),
         [&boot["result"], &boot["reason"]]
             .map(|word| word.as_str().unwrap_or_default())
             .join(" ")
     );
     theirs
+}
+
+/// How many times as long as ours a peer's row took, with its appliance's start and without.
+pub fn beside(theirs: &Row, ours: &Row, start: &Row) -> String {
+    let (whole, ours) = (theirs.median(), ours.median());
+    let without = (whole - start.median()).max(0.0);
+    format!(
+        "{:.0}x ours, {:.0}x without its appliance's start",
+        whole / ours,
+        without / ours
+    )
 }
 
 /// The guest's own dracut alone, in a chroot on a loop mount of the guest, asked for what guestfix asks for.

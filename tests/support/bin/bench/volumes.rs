@@ -10,6 +10,7 @@ use guestfix::disk::{Raw, Storage};
 use guestfix::inspect::{GuestDisk, assembled, layouts};
 use guestfix::volume::{Key, Opening, Volume};
 use tests::guest::Guest;
+use tests::tool::peak_rss_mib;
 
 const MIB: usize = 1 << 20;
 /// Read from the start of a volume, bytes.
@@ -83,7 +84,10 @@ pub fn child(image: &str, volume: &str) {
     };
     sequential(storage.as_ref());
     let (first, second) = (sequential(storage.as_ref()), random(storage.as_ref()));
-    println!("{first:.0} | {second:.0} | {}", peak_rss_mib());
+    println!(
+        "{first:.0} | {second:.0} | {}",
+        peak_rss_mib(std::process::id())
+    );
 }
 
 fn sequential(storage: &dyn Storage) -> f64 {
@@ -111,18 +115,6 @@ fn random(storage: &dyn Storage) -> f64 {
 
 fn rate(bytes: usize, time: Duration) -> f64 {
     bytes as f64 / 1e6 / time.as_secs_f64()
-}
-
-fn peak_rss_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: u64 = line
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
-    kib / 1024
 }
 
 /// A LUKS1 volume as QEMU makes it, which both read.

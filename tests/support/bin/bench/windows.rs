@@ -10,7 +10,7 @@ use tests::virtio_win::{self, Infs};
 use tests::windows::{Windows, peer as v2v};
 
 use crate::ours::measure_on;
-use crate::peer::sampled;
+use crate::peer::{beside, sampled};
 use crate::row::Row;
 
 /// Bytes of the hives that the limits were set for.
@@ -57,12 +57,10 @@ pub fn rows(runs: usize, start: Option<&Row>) -> Vec<Row> {
         let mut command = v2v::command(&disk, Path::new(bundle), dir.path());
         let what = "virt-v2v-in-place, the same";
         let mut theirs = sampled(what, &mut command, Duration::from_millis(200));
-        let ours = rows[1].median();
         theirs.note = format!(
-            "{}, TCG, one run; {:.0}x ours, {:.0}x without its appliance's start",
+            "{}, TCG, one run; {}",
             theirs.note,
-            theirs.median() / ours,
-            (theirs.median() - start.median()).max(0.0) / ours
+            beside(&theirs, &rows[1], start)
         );
         rows.push(theirs);
     }
