@@ -150,6 +150,13 @@ impl LoopDevice {
         Self::attached(&[&args[..], &place[..]].concat())
     }
 
+    /// With sectors of so many bytes. Needs root.
+    pub fn with_sectors(image: &Path, bytes: u32) -> Self {
+        let sectors = format!("--sector-size={bytes}");
+        let args = [OsStr::new("--find"), "--show".as_ref()];
+        Self::attached(&[&args[..], &[sectors.as_ref(), image.as_ref()]].concat())
+    }
+
     fn attached(args: &[&OsStr]) -> Self {
         let path = run("losetup", args);
         Self {

@@ -4,7 +4,9 @@
 mod filesystems;
 mod grub;
 mod images;
+mod layouts;
 mod real;
+mod sectors;
 mod stacks;
 mod tools;
 mod volumes;

@@ -15,7 +15,7 @@ use tests::disk::partition;
 use tests::small::{Filesystem, Small};
 
 /// What the disks hold, opened for writing.
-fn assembled(disks: &[&Path]) -> Assembled {
+pub(crate) fn assembled(disks: &[&Path]) -> Assembled {
     let mut volumes = Vec::new();
     for (index, disk) in disks.iter().enumerate() {
         let raw: Arc<dyn Storage> = Arc::new(Raw::open(disk, true).unwrap());

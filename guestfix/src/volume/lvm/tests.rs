@@ -147,6 +147,33 @@ fn a_disk_and_its_copy_are_refused() {
     assert_eq!(error.disk.as_deref(), Some("disk2"));
 }
 
+/// A disk of another group, which has a second disk that is not here.
+fn stranger() -> Arc<Bytes> {
+    Arc::new(Bytes::new(fixture("root-b")))
+}
+
+#[test]
+fn a_disk_of_another_group_is_not_taken_for_the_one_that_is_missing() {
+    let [a, _] = disks();
+    let all = made(&[a, stranger()]);
+    let lost = |u: &Unopened| (u.name.clone(), u.error.code.clone());
+    let lost: Vec<_> = all.unopened.iter().map(lost).collect();
+    for name in ["vg-0/str", "vg0/root"] {
+        let want = (name.to_owned(), "lvm-missing-pv".to_owned());
+        assert!(lost.contains(&want), "{lost:?}");
+    }
+}
+
+#[test]
+fn two_groups_of_one_name_are_refused() {
+    let [a, b] = disks();
+    let other = stranger();
+    edit(&other, 0, |text| text.replacen("vg0 {", "vg-0 {", 1));
+    let error = assembled(&shared(&[a, b, other]), &Opening::default()).unwrap_err();
+    assert_eq!(error.code, "lvm-duplicate-group");
+    assert!(error.message.contains("vg-0"), "{error}");
+}
+
 /// Where the metadata is, and more.
 fn head(disk: &Bytes) -> Vec<u8> {
     let mut bytes = vec![0; 3 << 20];
