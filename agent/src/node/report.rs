@@ -31,13 +31,16 @@ pub fn pack(document: &Value) -> Option<String> {
     (packed.len() <= MOST).then_some(packed)
 }
 
-/// Takes diffs out: a ConfigMap is read by more people than a file of the guest's that is not
-/// world-readable, and a plan does not say which of the files are.
+/// Takes out diffs of files that are not world-readable in the guest: a ConfigMap is read by more
+/// people.
 fn redact(document: &mut Value) {
     let changes = document
         .pointer_mut("/changes")
         .and_then(Value::as_array_mut);
     for change in changes.into_iter().flatten() {
+        if change.get("world_readable") == Some(&Value::Bool(true)) {
+            continue;
+        }
         if let Some(diff) = change.get_mut("diff").filter(|diff| diff.is_string()) {
             *diff = "redacted: run guestfix plan on the disks to see it".into();
         }
@@ -73,13 +76,20 @@ mod tests {
     }
 
     #[test]
-    fn diffs_do_not_leave_the_node() {
+    fn diffs_of_what_not_everybody_may_read_do_not_leave_the_node() {
         let document = json!({"schema": "guestfix.io/plan/v1", "changes": [
-            {"path": "/etc/shadow", "diff": "-root:secret"}, {"path": "/x", "diff": null},
+            {"path": "/etc/shadow", "diff": "-root:secret"},
+            {"path": "/etc/netplan/a", "diff": "-psk: secret", "world_readable": false},
+            {"path": "/x", "diff": null},
+            {"path": "/etc/fstab", "diff": "-/dev/sda1", "world_readable": true},
         ]});
         let seen = unpack(&pack(&document).unwrap());
         assert!(!seen.to_string().contains("secret"));
-        assert_eq!(seen.pointer("/changes/1/diff"), Some(&Value::Null));
+        assert_eq!(seen.pointer("/changes/2/diff"), Some(&Value::Null));
+        assert_eq!(
+            seen.pointer("/changes/3/diff"),
+            document.pointer("/changes/3/diff")
+        );
     }
 
     #[test]

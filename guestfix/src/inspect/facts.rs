@@ -410,6 +410,9 @@ pub struct SourceFile {
     pub real: GuestPath,
     /// Its attributes.
     pub meta: Metadata,
+    /// Every user of the guest may read it, by its mode and by those of the directories above.
+    #[serde(default)]
+    pub world_readable: bool,
     /// Its bytes.
     #[serde(with = "serde_bytes")]
     pub content: Vec<u8>,

@@ -2,6 +2,7 @@
 //! Reading the guest's files into [`Sources`]. The topics of the OS rooms name what they need; a file
 //! that cannot be read as text becomes a concern, so that one odd file never ends a conversion.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::facts::{Concern, FileDigest, SourceFile, Sources};
@@ -18,6 +19,8 @@ const MAX_DIGESTED: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Gatherer<'a> {
     tree: &'a Tree,
+    /// Directories by whether every user may go into them.
+    open: BTreeMap<GuestPath, bool>,
     /// What was collected so far.
     pub sources: Sources,
     /// What could not be.
@@ -29,6 +32,7 @@ impl<'a> Gatherer<'a> {
     pub fn new(tree: &'a Tree) -> Self {
         Self {
             tree,
+            open: BTreeMap::new(),
             sources: Sources::default(),
             concerns: Vec::new(),
         }
@@ -57,7 +61,7 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    fn read(&self, path: &str) -> Result<Option<SourceFile>> {
+    fn read(&mut self, path: &str) -> Result<Option<SourceFile>> {
         let Some(real) = self.tree.resolve(&path.into())? else {
             return Ok(None);
         };
@@ -65,10 +69,23 @@ impl<'a> Gatherer<'a> {
             return Ok(None);
         };
         Ok(Some(SourceFile {
+            world_readable: meta.mode & 0o004 != 0 && self.is_open(real.parent())?,
             real,
             meta,
             content,
         }))
+    }
+
+    /// Whether every user may go into a directory, and into those above.
+    fn is_open(&mut self, dir: Option<GuestPath>) -> Result<bool> {
+        let Some(dir) = dir else { return Ok(true) };
+        if let Some(open) = self.open.get(&dir) {
+            return Ok(*open);
+        }
+        let meta = self.tree.lstat(&dir)?;
+        let open = meta.is_some_and(|meta| meta.mode & 0o001 != 0) && self.is_open(dir.parent())?;
+        self.open.insert(dir, open);
+        Ok(open)
     }
 
     /// Some errors are about one file only and are told as a concern.

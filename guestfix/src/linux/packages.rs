@@ -292,6 +292,7 @@ fn record(sources: &mut Sources, format: Format, excerpt: Vec<u8>) {
     let file = SourceFile {
         real: (*key).into(),
         meta,
+        world_readable: true,
         content: excerpt,
     };
     sources.files.insert((*key).to_owned(), file);

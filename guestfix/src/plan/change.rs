@@ -21,6 +21,10 @@ pub struct Change {
     pub why: String,
     /// Unified diff, or a listing for binary content.
     pub diff: Option<String>,
+    /// The diff shows nothing that not every user of the guest may read. False where that is not
+    /// known.
+    #[serde(default)]
+    pub world_readable: bool,
     /// True when a guest program decides what it does: the diff is then not complete.
     pub opaque: bool,
     /// A change whose failure is a Warning and not the end of the conversion.
@@ -247,6 +251,7 @@ impl Change {
             path: action.path(),
             why: why.into(),
             diff: super::render::diff(&action, before),
+            world_readable: false,
             opaque: matches!(
                 action,
                 Action::RunGuest { .. }
@@ -316,11 +321,12 @@ impl Change {
             content,
             attrs: Attrs::FILE,
         };
-        Some(Self::new(
-            topic,
-            why,
-            action,
-            old.map(|file| file.content.as_slice()),
-        ))
+        let before = old.map(|file| file.content.as_slice());
+        // NTFS has lists of who may, which are not read.
+        let modes_count = sources.registry.is_empty();
+        Some(Self {
+            world_readable: modes_count && old.is_none_or(|file| file.world_readable),
+            ..Self::new(topic, why, action, before)
+        })
     }
 }

@@ -145,3 +145,27 @@ fn refused_to_undo(case: &Case, what: &str) {
     assert!(message.contains(what), "{message}");
     assert_eq!(case.sha256(), ran, "a refused undo wrote");
 }
+
+#[test]
+fn a_change_tells_whether_every_user_of_the_guest_may_read_it() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    for filesystem in Filesystem::ALL {
+        for (path, mode, readable) in [
+            ("etc/fstab", 0o644, true),
+            ("etc/fstab", 0o640, false),
+            ("etc", 0o750, false),
+        ] {
+            let (case, _) = Case::small(Small::on(filesystem), |tree| {
+                set_permissions(tree.join(path), Permissions::from_mode(mode)).unwrap();
+            });
+            let plan = case.verb("plan").run().expect(0);
+            let mut all = plan["changes"].as_array().unwrap().iter();
+            let fstab = all.find(|change| change["path"] == "/etc/fstab").unwrap();
+            let about = format!("{} {path} {mode:o}", filesystem.name());
+            assert_eq!(fstab["world_readable"], readable, "{about}");
+            assert!(fstab["diff"].as_str().unwrap().contains("/dev/"), "{about}");
+        }
+    }
+}

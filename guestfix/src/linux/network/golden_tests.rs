@@ -451,6 +451,7 @@ fn kernel_names_are_kept_by_other_boot_loaders_too() {
         let source = SourceFile {
             real: path.into(),
             meta: facts.sources.files["/etc/network/interfaces"].meta,
+            world_readable: true,
             content: text.into(),
         };
         facts.sources.files.insert(path.to_owned(), source);

@@ -126,7 +126,7 @@ fn luks1(dir: &Path) -> PathBuf {
         .status();
     assert!(made.unwrap().success());
     let filled = Command::new("qemu-img")
-        .args(["bench", "-w", "-c", "1024", "-s", "1M", "-f", "raw"])
+        .args(["bench", "-w", "-c", "1000", "-s", "1M", "-f", "raw"])
         .args(["-o", "16M", image.to_str().unwrap()])
         .output()
         .unwrap();

@@ -25,6 +25,7 @@ fn with(mut facts: Facts, files: &[(&str, &str)]) -> Facts {
                 uid: 0,
                 gid: 0,
             },
+            world_readable: true,
             content: text.as_bytes().to_vec(),
         };
         facts.sources.files.insert((*path).to_owned(), file);
