@@ -13,13 +13,16 @@ use crate::ours::measure_on;
 use crate::peer::{beside, sampled};
 use crate::row::Row;
 
+/// virt-v2v converts nothing with less than 100 MiB free.
+const MIB: u64 = 512;
+
 /// Bytes of the hives that the limits were set for.
 const HIVES: [(&str, usize); 2] = [("SYSTEM", 16 << 20), ("SOFTWARE", 36 << 20)];
 
 fn windows() -> Windows {
     HIVES
         .iter()
-        .fold(Windows::windows_7(), |windows, (name, size)| {
+        .fold(Windows::windows_7().sized(MIB), |windows, (name, size)| {
             windows.grown_to(name, *size)
         })
 }
