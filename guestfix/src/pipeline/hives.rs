@@ -84,9 +84,14 @@ pub(super) fn edited(
     if !outcome.edited {
         return Ok(out);
     }
-    hive.check().map_err(named)?;
     out.len = hive.bytes().len() as u64;
-    out.parts = differing(tree, path, hive.bytes())?;
+    out.parts = std::thread::scope(|scope| {
+        let check = scope.spawn(|| hive.check().map_err(named));
+        let parts = differing(tree, path, hive.bytes())?;
+        let panicked = |_| Err(Error::internal("checking a hive panicked"));
+        check.join().unwrap_or_else(panicked)?;
+        Ok::<_, Error>(parts)
+    })?;
     for end in LOGS.iter().filter(|_| outcome.log.is_some()) {
         let log = GuestPath::new([path.as_bytes(), end.as_bytes()].concat());
         if tree.stat(&log)?.is_some_and(|meta| meta.len > 0) {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
@@ -29,7 +31,9 @@ const BYTES_OF_KEY: usize = 80;
 
 struct Open {
     name: String,
-    hive: Hive,
+    hive: Arc<Hive>,
+    /// Walks a large hive while it is read.
+    check: Option<JoinHandle<Result<()>>>,
     keys: BTreeMap<String, KeyFacts>,
     facts: HiveFacts,
 }
@@ -93,7 +97,7 @@ impl<'a> Gatherer<'a> {
     /// # Errors
     /// `hive-dirty`, `hive-damaged`, `no-hive` for a hive that Windows does not start without.
     pub(super) fn open(&mut self, name: &str) -> Result<()> {
-        self.shut();
+        self.shut()?;
         if !self.present.contains(name) {
             return Ok(());
         }
@@ -105,7 +109,7 @@ impl<'a> Gatherer<'a> {
                 self.open = Some(open);
                 Ok(())
             }
-            Err(error) if matches!(name, "SYSTEM" | "SOFTWARE") => Err(error),
+            Err(error) if is_needed(name) => Err(error),
             Err(error) => {
                 self.present.remove(name);
                 self.concern(Concern::warning(
@@ -117,21 +121,32 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    fn shut(&mut self) {
-        if let Some(mut open) = self.open.take() {
-            open.facts.keys = open.keys;
-            self.registry.hives.insert(open.name, open.facts);
+    /// Lets the hive go that is open, once all of it was found sound.
+    fn shut(&mut self) -> Result<()> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(());
+        };
+        if let Some(check) = open.check.take() {
+            let panicked = |_| Err(Error::internal("checking a hive panicked"));
+            check.join().unwrap_or_else(panicked)?;
         }
+        open.facts.keys = open.keys;
+        self.registry.hives.insert(open.name, open.facts);
+        Ok(())
     }
 
-    pub(super) fn close(mut self) -> Gathered {
-        self.shut();
+    /// Ends the gathering.
+    ///
+    /// # Errors
+    /// `hive-damaged` for a hive that Windows does not start without.
+    pub(super) fn close(mut self) -> Result<Gathered> {
+        self.shut()?;
         self.files.sources.registry = self.registry;
-        Gathered {
+        Ok(Gathered {
             sources: self.files.sources,
             concerns: self.files.concerns,
             system_root: self.system_root,
-        }
+        })
     }
 
     /// The tree that is read. Lookups ignore case where the filesystem does.
@@ -426,11 +441,19 @@ fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
     let real = tree.resolve(&GuestPath::new(&path))?;
     let real = real.ok_or_else(|| Error::internal(format!("{path} has gone")))?;
     let (hive, sha256, size) = open_hive(tree, &real)?;
-    // Every key and value: only in a hive that is sound everywhere does an edit in one place harm no
-    // other, and what was edited is walked when it is read again.
-    hive.check().map_err(|e| e.on(real.display()))?;
+    let hive = Arc::new(hive);
+    let check = checking(&hive, real.display());
+    // What must not end the conversion is known to be sound before it is read.
+    let check = match is_needed(name) {
+        true => Some(std::thread::spawn(check)),
+        false => {
+            check()?;
+            None
+        }
+    };
     Ok(Open {
         name: name.to_owned(),
+        check,
         keys: BTreeMap::new(),
         facts: HiveFacts {
             path: real,
@@ -442,6 +465,21 @@ fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
         },
         hive,
     })
+}
+
+/// A walk of every key and value: only in a hive that is sound everywhere does an edit in one place
+/// harm no other, and what was edited is walked when it is read again.
+fn checking(hive: &Arc<Hive>, path: String) -> impl FnOnce() -> Result<()> + Send + 'static {
+    let hive = Arc::clone(hive);
+    move || match hive.check() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.on(path)),
+    }
+}
+
+/// Windows does not start without this hive.
+fn is_needed(name: &str) -> bool {
+    matches!(name, "SYSTEM" | "SOFTWARE")
 }
 
 /// The endings of a hive's logs, beside its file.

@@ -136,7 +136,7 @@ impl Recognise for Windows {
                 topic(&mut gather)?;
             }
         }
-        let gathered = gather.close();
+        let gathered = gather.close()?;
         facts.concerns.extend(gathered.concerns);
         facts.sources = gathered.sources;
         release::fill(tree, &gathered.system_root, facts)?;

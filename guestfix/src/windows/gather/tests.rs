@@ -9,7 +9,7 @@ fn read<T>(volume: MemoryFs, work: impl FnOnce(&mut Gatherer<'_>) -> T) -> (T, G
     let facts = bare();
     let mut gather = Gatherer::new(&tree, &facts).unwrap();
     let out = work(&mut gather);
-    (out, gather.close())
+    (out, gather.close().unwrap())
 }
 
 #[test]
