@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading the guest's registry and files into [`Sources`]. One hive is open at a time, because
 //! hives have tens of MiB: every topic is asked once for each, and what it wants of another one is
-//! answered from what was recorded by then.
+//! answered from what was recorded by then. Beside it each large one is walked from end to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -32,8 +32,6 @@ const BYTES_OF_KEY: usize = 80;
 struct Open {
     name: String,
     hive: Arc<Hive>,
-    /// Walks a large hive while it is read.
-    check: Option<JoinHandle<Result<()>>>,
     keys: BTreeMap<String, KeyFacts>,
     facts: HiveFacts,
 }
@@ -47,6 +45,8 @@ pub struct Gatherer<'a> {
     control_sets: Vec<String>,
     registry: Registry,
     open: Option<Open>,
+    /// Walks through large hives, which go on while these and the next ones are read.
+    checks: Vec<JoinHandle<Result<()>>>,
     keys_left: usize,
     bytes_left: usize,
 }
@@ -87,6 +87,7 @@ impl<'a> Gatherer<'a> {
             control_sets: Vec::new(),
             registry: Registry::default(),
             open: None,
+            checks: Vec::new(),
             keys_left: MAX_KEYS,
             bytes_left: MAX_BYTES,
         })
@@ -97,12 +98,13 @@ impl<'a> Gatherer<'a> {
     /// # Errors
     /// `hive-dirty`, `hive-damaged`, `no-hive` for a hive that Windows does not start without.
     pub(super) fn open(&mut self, name: &str) -> Result<()> {
-        self.shut()?;
+        self.shut();
         if !self.present.contains(name) {
             return Ok(());
         }
         match load(self.files.tree(), &self.system_root, name) {
-            Ok(open) => {
+            Ok((open, check)) => {
+                self.checks.extend(check);
                 if name == "SYSTEM" {
                     self.control_sets = control_sets(&open.hive)?;
                 }
@@ -121,18 +123,11 @@ impl<'a> Gatherer<'a> {
         }
     }
 
-    /// Lets the hive go that is open, once all of it was found sound.
-    fn shut(&mut self) -> Result<()> {
-        let Some(mut open) = self.open.take() else {
-            return Ok(());
-        };
-        if let Some(check) = open.check.take() {
-            let panicked = |_| Err(Error::internal("checking a hive panicked"));
-            check.join().unwrap_or_else(panicked)?;
+    fn shut(&mut self) {
+        if let Some(mut open) = self.open.take() {
+            open.facts.keys = open.keys;
+            self.registry.hives.insert(open.name, open.facts);
         }
-        open.facts.keys = open.keys;
-        self.registry.hives.insert(open.name, open.facts);
-        Ok(())
     }
 
     /// Ends the gathering.
@@ -140,7 +135,11 @@ impl<'a> Gatherer<'a> {
     /// # Errors
     /// `hive-damaged` for a hive that Windows does not start without.
     pub(super) fn close(mut self) -> Result<Gathered> {
-        self.shut()?;
+        self.shut();
+        for check in self.checks {
+            let panicked = |_| Err(Error::internal("checking a hive panicked"));
+            check.join().unwrap_or_else(panicked)?;
+        }
         self.files.sources.registry = self.registry;
         Ok(Gathered {
             sources: self.files.sources,
@@ -436,7 +435,10 @@ fn is_file(tree: &Tree, path: &str) -> Result<bool> {
     Ok(meta.is_some_and(|meta| meta.file_type == FileType::File))
 }
 
-fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
+/// A hive, and the walk through it that has begun.
+type Loaded = (Open, Option<JoinHandle<Result<()>>>);
+
+fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Loaded> {
     let path = path_of(system_root, name);
     let real = tree.resolve(&GuestPath::new(&path))?;
     let real = real.ok_or_else(|| Error::internal(format!("{path} has gone")))?;
@@ -451,9 +453,8 @@ fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
             None
         }
     };
-    Ok(Open {
+    let open = Open {
         name: name.to_owned(),
-        check,
         keys: BTreeMap::new(),
         facts: HiveFacts {
             path: real,
@@ -464,7 +465,8 @@ fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
             keys: BTreeMap::new(),
         },
         hive,
-    })
+    };
+    Ok((open, check))
 }
 
 /// A walk of every key and value: only in a hive that is sound everywhere does an edit in one place

@@ -38,7 +38,7 @@ pub fn rows(runs: usize, start: Option<&Row>) -> Vec<Row> {
     let made = windows.build(&own, |_| {});
     let fresh = |dir: &Path| {
         let disk = dir.join("windows.img");
-        std::fs::copy(&made, &disk).unwrap();
+        tests::guest::sparse_copy(&made, &disk);
         disk
     };
     let what = "convert, Windows 7 with 36 MiB SOFTWARE and 16 MiB SYSTEM";
