@@ -96,6 +96,14 @@ impl Error {
         )
     }
 
+    /// What a thread came to, which may have ended by a panic.
+    ///
+    /// # Errors
+    /// Those of the thread; `internal` for a panic.
+    pub(crate) fn joined<T>(ended: std::thread::Result<Result<T>>) -> Result<T> {
+        ended.unwrap_or_else(|_| Err(Self::internal("a thread panicked")))
+    }
+
     /// A failed system call or file operation on the host: what was being done, and its error.
     pub fn io(doing: impl Into<String>, source: impl fmt::Display) -> Self {
         Self::host("io", doing).because(source)

@@ -88,8 +88,7 @@ pub(super) fn edited(
     out.parts = std::thread::scope(|scope| {
         let check = scope.spawn(|| hive.check().map_err(named));
         let parts = differing(tree, path, hive.bytes())?;
-        let panicked = |_| Err(Error::internal("checking a hive panicked"));
-        check.join().unwrap_or_else(panicked)?;
+        Error::joined(check.join())?;
         Ok::<_, Error>(parts)
     })?;
     for end in LOGS.iter().filter(|_| outcome.log.is_some()) {

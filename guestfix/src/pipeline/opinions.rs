@@ -84,10 +84,9 @@ impl Opinions {
     /// # Errors
     /// `Host` when a checker could not be run to its end; cancelled by a signal.
     pub(super) fn collect(mut self) -> Result<Vec<Verdict>> {
-        match self.asking.take().map(JoinHandle::join) {
+        match self.asking.take() {
             None => Ok(Vec::new()),
-            Some(Ok(verdicts)) => verdicts,
-            Some(Err(_)) => Err(Error::internal("the thread that asks for opinions ended")),
+            Some(asking) => Error::joined(asking.join()),
         }
     }
 }

@@ -103,8 +103,12 @@ impl<'a> Gatherer<'a> {
             return Ok(());
         }
         match load(self.files.tree(), &self.system_root, name) {
-            Ok((open, check)) => {
-                self.checks.extend(check);
+            Ok(open) => {
+                if is_needed(name) {
+                    let (hive, path) = (Arc::clone(&open.hive), open.facts.path.clone());
+                    let check = std::thread::spawn(move || checked(&hive, &path));
+                    self.checks.push(check);
+                }
                 if name == "SYSTEM" {
                     self.control_sets = control_sets(&open.hive)?;
                 }
@@ -137,8 +141,7 @@ impl<'a> Gatherer<'a> {
     pub(super) fn close(mut self) -> Result<Gathered> {
         self.shut();
         for check in self.checks {
-            let panicked = |_| Err(Error::internal("checking a hive panicked"));
-            check.join().unwrap_or_else(panicked)?;
+            Error::joined(check.join())?;
         }
         self.files.sources.registry = self.registry;
         Ok(Gathered {
@@ -435,25 +438,16 @@ fn is_file(tree: &Tree, path: &str) -> Result<bool> {
     Ok(meta.is_some_and(|meta| meta.file_type == FileType::File))
 }
 
-/// A hive, and the walk through it that has begun.
-type Loaded = (Open, Option<JoinHandle<Result<()>>>);
-
-fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Loaded> {
+fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Open> {
     let path = path_of(system_root, name);
     let real = tree.resolve(&GuestPath::new(&path))?;
     let real = real.ok_or_else(|| Error::internal(format!("{path} has gone")))?;
     let (hive, sha256, size) = open_hive(tree, &real)?;
-    let hive = Arc::new(hive);
-    let check = checking(&hive, real.display());
     // What must not end the conversion is known to be sound before it is read.
-    let check = match is_needed(name) {
-        true => Some(std::thread::spawn(check)),
-        false => {
-            check()?;
-            None
-        }
-    };
-    let open = Open {
+    if !is_needed(name) {
+        checked(&hive, &real)?;
+    }
+    Ok(Open {
         name: name.to_owned(),
         keys: BTreeMap::new(),
         facts: HiveFacts {
@@ -464,18 +458,16 @@ fn load(tree: &Tree, system_root: &str, name: &str) -> Result<Loaded> {
             replayed: matches!(hive.recovery(), Recovery::Replayed { .. }),
             keys: BTreeMap::new(),
         },
-        hive,
-    };
-    Ok((open, check))
+        hive: Arc::new(hive),
+    })
 }
 
 /// A walk of every key and value: only in a hive that is sound everywhere does an edit in one place
 /// harm no other, and what was edited is walked when it is read again.
-fn checking(hive: &Arc<Hive>, path: String) -> impl FnOnce() -> Result<()> + Send + 'static {
-    let hive = Arc::clone(hive);
-    move || match hive.check() {
+fn checked(hive: &Hive, path: &GuestPath) -> Result<()> {
+    match hive.check() {
         Ok(_) => Ok(()),
-        Err(error) => Err(error.on(path)),
+        Err(error) => Err(error.on(path.display())),
     }
 }
 

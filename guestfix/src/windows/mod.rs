@@ -130,13 +130,13 @@ impl Recognise for Windows {
 
     fn gather(&self, tree: &Tree, facts: &mut Facts) -> Result<()> {
         let mut gather = Gatherer::new(tree, facts)?;
-        for hive in HIVES {
+        let read = HIVES.iter().try_for_each(|hive| {
             gather.open(hive)?;
-            for topic in GATHER {
-                topic(&mut gather)?;
-            }
-        }
+            GATHER.iter().try_for_each(|topic| topic(&mut gather))
+        });
+        // Of a damaged hive its walk tells first: by the hive's name.
         let gathered = gather.close()?;
+        read?;
         facts.concerns.extend(gathered.concerns);
         facts.sources = gathered.sources;
         release::fill(tree, &gathered.system_root, facts)?;

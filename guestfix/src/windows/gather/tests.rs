@@ -97,3 +97,20 @@ fn files_are_found_in_any_case_and_recorded_with_their_stored_names() {
     assert_eq!((digest.len, digest.sha256.len()), (512, 64));
     assert_eq!(digests.len(), 1);
 }
+
+#[test]
+fn a_damaged_key_that_a_topic_reads_is_told_with_the_name_of_its_hive() {
+    use crate::inspect::Recognise as _;
+    let mut bytes = hive(&system());
+    // Of an nk record, from its start: the list of subkeys at 28, the name at 76.
+    let name = bytes.windows(8).position(|name| name == b"Services");
+    let list = name.unwrap() - 76 + 28;
+    bytes[list..list + 4].copy_from_slice(&0x0012_3450_u32.to_le_bytes());
+    let volume = volume(&system(), &software()).file("/Windows/System32/config/SYSTEM", bytes);
+    let tree = Tree::new(Box::new(volume));
+    let error = crate::windows::Windows.gather(&tree, &mut bare());
+    let error = error.unwrap_err();
+    assert_eq!(error.code, "hive-damaged");
+    let place = error.disk.unwrap_or_default();
+    assert!(place.ends_with("/config/SYSTEM"), "{place}");
+}
